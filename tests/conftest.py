@@ -1,0 +1,50 @@
+"""What every test stands on: the tools' environment, a home of its own, and the folder of recorded market data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.environment import PROJECT, project_environment
+
+# Before any library is imported: numba, matplotlib and hypothesis read their folders at import.
+os.environ.update(project_environment())
+os.environ["MPLBACKEND"] = "agg"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fixtures that outlive one test count their trials here, never in the project's ledger."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRADELIB_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The `TRADELIB_HOME` of one test: an empty folder."""
+    folder = tmp_path / "tradelib-home"
+    monkeypatch.setenv("TRADELIB_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """The folder of the project."""
+    return PROJECT
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of recorded market data: `TRADELIB_REAL_DATA`, else `../shared/data` beside the project."""
+    named = os.environ.get("TRADELIB_REAL_DATA")
+    folder = Path(named) if named else PROJECT.parent / "shared" / "data"
+    if not folder.is_dir():
+        reason = f"no recorded market data at {folder}; name its folder in TRADELIB_REAL_DATA"
+        if os.environ.get("CI", "").lower() == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder

@@ -1,0 +1,124 @@
+"""The project as a whole keeps its own rules: layout, lessons, code figures, texts, locks."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.checks import code, files, notebooks
+from tests.environment import PROJECT
+from tests.run import GENERATED
+
+NOTEBOOKS = sorted(path.relative_to(PROJECT) for path in PROJECT.glob("nbs/*/*.ipynb"))
+MODULES = sorted(path.relative_to(PROJECT) for path in PROJECT.glob("tradelib/**/*.py"))
+EXPORTED = [path for path in MODULES if GENERATED in (PROJECT / path).read_text(encoding="utf-8")[:4000]]
+OFFERING = [path for path in MODULES if not path.name.startswith("_") or path.name == "__init__.py"]
+HOW_TOS = ("Add a strategy", "Add an indicator", "Add a gate", "Add a venue")
+
+
+@pytest.fixture(autouse=True)
+def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+
+
+@pytest.fixture(scope="module")
+def tracked() -> list[Path]:
+    return [path.relative_to(PROJECT) for path in files.tracked(PROJECT)]
+
+
+def text(name: str) -> str:
+    return (PROJECT / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=str)
+def test_a_notebook_is_a_lesson(path: Path) -> None:
+    assert notebooks.problems(path) == []
+
+
+def test_notebooks_are_numbered_in_reading_order_without_doubles() -> None:
+    numbers = [(path.parent, path.name[:2]) for path in NOTEBOOKS]
+
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_functions_and_files_stay_small() -> None:
+    measured = [item for path in MODULES for item in code.functions(path)]
+
+    assert code.long_functions(measured) + code.long_files(MODULES) == []
+
+
+def test_every_module_says_what_it_offers_and_documents_it() -> None:
+    problems = [problem for path in OFFERING for problem in code.undocumented(path)]
+
+    assert code.unexported(OFFERING) + problems == []
+
+
+def test_the_package_offers_at_most_a_dozen_names_itself() -> None:
+    assert len(code.public_names(Path("tradelib/__init__.py"))) <= 12
+
+
+@pytest.mark.parametrize(
+    "check", [files.leftovers, files.machine_paths, files.package_hosts], ids=lambda check: check.__name__
+)
+def test_no_file_holds(check: Callable[[list[Path]], list[str]], tracked: list[Path]) -> None:
+    assert check(tracked) == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len(text("README.md").splitlines()) <= 120
+
+
+def test_what_the_texts_link_to_exists() -> None:
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+        targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", text(name))
+        assert [target for target in targets if not (PROJECT / target).exists()] == []
+
+
+def test_each_how_to_fits_in_ten_lines() -> None:
+    assert files.long_sections(text("CONTRIBUTING.md"), HOW_TOS, limit=10) == []
+
+
+def test_the_changelog_speaks_of_the_version_in_the_package() -> None:
+    version = re.search(r'__version__ = "([^"]+)"', text("tradelib/__init__.py"))
+    assert version is not None
+
+    assert f"## [{version.group(1)}]" in text("CHANGELOG.md")
+    assert f"version = {version.group(1)}\n" in text("settings.ini")
+
+
+@pytest.mark.parametrize(("lock", "extras"), [("research", True), ("runner", False)])
+def test_the_lock_pins_what_the_project_asks_for(lock: str, extras: bool) -> None:
+    pins = text(f"requirements/{lock}.lock")
+
+    assert files.unmet(files.requirements(text("pyproject.toml"), extras), pins) == []
+    assert files.unhashed(pins) == []
+    assert files.recorded_digest(pins) == files.requirements_digest(PROJECT), "run: make lock"
+
+
+def test_the_runner_is_locked_to_the_versions_that_research_used() -> None:
+    research, runner = (files.locked(text(f"requirements/{name}.lock")) for name in ("research", "runner"))
+
+    assert {name for name, versions in runner.items() if research.get(name) != versions} == set()
+
+
+def test_exported_modules_are_marked_as_generated() -> None:
+    marked = [
+        line.split()[0]
+        for line in text(".gitattributes").splitlines()
+        if "linguist-generated" in line and "-linguist" not in line
+    ]
+
+    assert [str(path) for path in EXPORTED if not any(fnmatch.fnmatch(str(path), pattern) for pattern in marked)] == []
+
+
+def test_every_tool_is_silent_and_stays_inside_the_project() -> None:
+    lab = json.loads(text(".jupyter/jupyter_lab_config.json"))["LabApp"]
+    overrides = json.loads(text(".jupyter/labconfig/default_setting_overrides.json"))
+
+    assert lab["news_url"] is None
+    assert overrides["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"

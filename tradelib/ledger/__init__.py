@@ -1,0 +1,8 @@
+"""One append-only, hash-chained log: trials, promotions and the runner's journal are its vocabularies."""
+
+from __future__ import annotations
+
+from tradelib.ledger.chain import GENESIS, Entry, Ledger, Verification, canonical, digest
+from tradelib.ledger.journal import open_journal
+
+__all__ = ["GENESIS", "Entry", "Ledger", "Verification", "canonical", "digest", "open_journal"]

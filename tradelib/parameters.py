@@ -1,0 +1,59 @@
+"""Parameter objects that explain their own mistakes.
+
+A misspelt parameter that silently runs a default is the most expensive typo in research. So parameters are typed, frozen
+and closed: an unknown name is refused, and the message offers the one that was probably meant.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tradelib.errors import ParameterError
+
+__all__ = ["Parameters", "explain", "nearest"]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence that helps with a misspelt name: the closest known one, or all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names) or 'none'}"
+
+
+def explain(error: ValidationError, known: Iterable[str], what: str) -> str:
+    """One line per problem of a pydantic error: field, value, reason, and the nearest known name for an unknown one."""
+    known, lines = list(known), []
+    for problem in error.errors(include_url=False):
+        field = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{what} has no parameter {field!r}{nearest(str(problem['loc'][-1]), known)}")
+        elif problem["type"] == "missing":
+            lines.append(f"{what} needs the parameter {field!r}")
+        else:
+            reason = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{what}: {field} = {problem['input']!r}: {reason}" if field else f"{what}: {reason}")
+    return "; ".join(lines)
+
+
+class Parameters(BaseModel):
+    """Base of strategies, policies and settings: immutable, typed, closed; every refusal is a `ParameterError`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    def __init__(self, **parameters: Any) -> None:
+        try:
+            super().__init__(**parameters)
+        except ValidationError as error:
+            raise ParameterError(explain(error, type(self).model_fields, type(self).__name__)) from None
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some parameters changed, validated like a new one."""
+        return type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
+
+    def to_config(self) -> dict[str, Any]:
+        """`{"name": ..., "params": {...}}`: JSON-able, and enough to build the object again."""
+        return {"name": type(self).__name__, "params": self.model_dump(mode="json")}
