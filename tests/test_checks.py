@@ -10,7 +10,9 @@ import pytest
 
 from tests.checks import code, files, notebooks
 
-TITLE = "# Averages\n> How slow is smooth?\n\nFor those who smooth a price and wonder how many bars of delay the calm costs."
+TITLE = (
+    "# Averages\n> How slow is smooth?\n\nFor all who smooth prices and wonder how many bars of delay it costs them."
+)
 EXPORT = "#| export\ndef double(value):\n    return 2 * value"
 SHOW = "assert double(2) == 4\ndouble(3)"
 
@@ -131,10 +133,10 @@ def test_long_files_undecided_exports_and_missing_docstrings_are_named(tmp_path:
         '__all__ = ["Bare", "bare"]\n\nclass Bare:\n    def method(self): return 1\n\ndef bare(): return 1\n'
         + "\n" * 800
     )
-    (tmp_path / "silent.py").write_text('"""Nothing is offered."""\n')
+    (tmp_path / "silent.py").write_text('"""Nobody can see what it offers."""\n__all__ = sorted(globals())\n')
 
     assert code.long_files([path]) == [f"{path}: 806 lines, at most 800"]
-    assert code.unexported([path, tmp_path / "silent.py"]) == [f"{tmp_path / 'silent.py'}: no __all__"]
+    assert code.unexported([path, tmp_path / "silent.py"]) == [f"{tmp_path / 'silent.py'}: no literal __all__"]
     assert [problem.split(" ", 1)[1] for problem in code.undocumented(path)] == [
         "no module docstring",
         "Bare: no docstring",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -43,8 +44,6 @@ def test_the_makefile_and_the_tests_read_the_same_values() -> None:
     done = subprocess.run(
         ["sh", "-c", script, sys.executable], cwd=PROJECT, env=clean, capture_output=True, text=True, check=True
     )
-
-    import json
 
     seen = json.loads(done.stdout)
     assert {name: seen.get(name) for name in project_environment()} == project_environment()

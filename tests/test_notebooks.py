@@ -17,22 +17,22 @@ NOTEBOOKS = sorted(path.relative_to(PROJECT) for path in PROJECT.glob("nbs/*/*.i
 
 
 def executed(path: Path, home: Path, tmp_path: Path) -> dict[int, str]:
-    """Run a notebook in a process of its own, as nbdev does; cell number -> its output as text."""
+    """Run a notebook in a process of its own, as nbdev does; cell number -> what it shows."""
     target = tmp_path / "executed.ipynb"
     runner = [sys.executable, "-m", "tests.checks.execution", str(path), str(target)]
     done = subprocess.run(
         runner, cwd=PROJECT, env=os.environ | {"TRADELIB_HOME": str(home)}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    return {cell.number: cell.output for cell in read(target)}
+    return {cell.number: cell.shown for cell in read(target)}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=str)
 def test_a_notebook_runs_and_shows_what_it_has_stored(path: Path, home: Path, tmp_path: Path) -> None:
     fresh = executed(path, home, tmp_path)
 
-    stored = {cell.number: cell.output for cell in read(path)}
-    assert {number: output for number, output in fresh.items() if output.strip() != stored[number].strip()} == {}
+    stored = {cell.number: cell.shown for cell in read(path)}
+    assert {number: output for number, output in fresh.items() if output != stored[number]} == {}
 
 
 def test_a_failing_notebook_is_named_with_its_cell(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def long_files(paths: Iterable[Path], limit: int = 800) -> list[str]:
 
 
 def public_names(path: Path) -> list[str]:
-    """The module's `__all__`, read without importing it; empty when there is none."""
+    """The module's `__all__`, read without importing it; empty when there is no literal list."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         targets = (
             node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
@@ -71,13 +71,16 @@ def public_names(path: Path) -> list[str]:
             any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets)
             and node.value is not None
         ):
-            return list(ast.literal_eval(node.value))
+            try:
+                return list(ast.literal_eval(node.value))
+            except ValueError:  # computed at run time: no editor, type checker or reader can see it
+                return []
     return []
 
 
 def unexported(paths: Iterable[Path]) -> list[str]:
-    """Modules without `__all__`: nobody has decided what they offer. (That it is sorted is ruff's business.)"""
-    return [f"{path}: no __all__" for path in paths if not public_names(path)]
+    """Modules without a literal `__all__`: nobody decided what they offer. (That it is sorted is ruff's business.)"""
+    return [f"{path}: no literal __all__" for path in paths if not public_names(path)]
 
 
 def undocumented(path: Path) -> list[str]:

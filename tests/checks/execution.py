@@ -10,7 +10,7 @@ from tests.environment import project_environment
 
 
 def execute(source: Path, target: Path) -> bool:
-    """Run every cell in the notebook's own folder and write the result; False, and the traceback, at the first error."""
+    """Run every cell in the notebook's own folder and write the result; False, with the traceback, at an error."""
     from execnb.nbio import read_nb, write_nb
     from execnb.shell import CaptureShell
 

@@ -6,7 +6,7 @@ import ast
 import json
 import re
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,8 +83,18 @@ class Cell:
         """What is stored of its output as text."""
         return "\n".join(_output_texts(self.raw.get("outputs", [])))
 
+    @property
+    def shown(self) -> str:
+        """What a reader of the site sees of its output: where there is HTML, the plain twin is left out."""
+        return "\n".join(_output_texts(_rich(output) for output in self.raw.get("outputs", []))).strip()
 
-def _output_texts(outputs: list[dict[str, Any]]) -> Iterator[str]:
+
+def _rich(output: dict[str, Any]) -> dict[str, Any]:
+    data = output.get("data", {})
+    return output | {"data": {kind: data[kind] for kind in data if kind != "text/plain" or "text/html" not in data}}
+
+
+def _output_texts(outputs: Iterable[dict[str, Any]]) -> Iterator[str]:
     for output in outputs:
         yield "".join(output.get("text", []))
         yield "\n".join(output.get("traceback", []))

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tradelib.backtest.trials import TrialSummary
 from tradelib.errors import ParameterError
 from tradelib.validation.sharpe import (
     deflated_sharpe,
@@ -162,6 +163,7 @@ RETURNS = np.random.default_rng(11).normal(0.0008, 0.01, 1000)
         (Summary(0, math.nan), "no trial was counted"),
         (Summary(2, 0.001, (0.1, 0.2, 0.3)), "carries 3 Sharpe ratios"),
         (Summary(5, math.nan), "variance of 5 trials"),
+        (Summary(5, 0.0, (0.1,)), "variance is unknown"),
     ],
 )
 def test_no_number_typed_by_hand_and_no_count_below_its_evidence(trials: Any, message: str) -> None:
@@ -175,6 +177,12 @@ def test_convenience_equals_the_formula_and_counts_against_the_strategy() -> Non
     assert many.deflated == again
     assert many.deflated < few.deflated < many.probabilistic
     assert deflated_sharpe(RETURNS, Summary(np.int64(500), 0.0004)) == many
+
+
+def test_the_trial_ledgers_own_summary_is_accepted() -> None:
+    summary = TrialSummary("family", 4, (0.01, 0.05, -0.02, 0.03))
+    assert deflated_sharpe(RETURNS, summary).trials == 4
+    assert deflated_sharpe(RETURNS, TrialSummary("family", 1, (0.05,))).expected_maximum == 0.0
 
 
 def test_the_result_speaks_plainly_and_travels_as_json() -> None:

@@ -17,6 +17,7 @@ from .decision import DecisionRule
 from .engine import evaluate, trial_of
 from .trials import Trial, TrialLedger
 from ..data.bars import content_digest
+from ..data.timeframes import utc_timestamp
 from ..errors import ParameterError, require
 from ..parameters import nearest
 
@@ -50,16 +51,21 @@ def grid_points(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
         raise ParameterError(f"the grid has no values for {empty or 'any parameter'}")
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
-# %% ../../nbs/backtest/07_sweep.ipynb #1191cd70
+# %% ../../nbs/backtest/07_sweep.ipynb #b42c4210
 @dataclass(frozen=True, eq=False, repr=False)
 class SweepResult:
-    """Points (`frame`: parameters and figures), skipped points with reasons, and how many trials were new."""
+    """Points (`frame`: parameters and figures), skipped ones with reasons, the trials, and how many of them were new.
+
+    `start` is the open time of the account's first bar, the same for all points.
+    """
 
     rule: DecisionRule
     axes: tuple[str, ...]
     frame: pd.DataFrame
     skipped: tuple[dict[str, Any], ...]
+    trials: tuple[Trial, ...]
     new_trials: int
+    start: pd.Timestamp
     interrupted: bool = False
 
     def best(self, by: str = "sharpe_ratio") -> DecisionRule:
@@ -131,8 +137,10 @@ def sweep(
     points, skipped = _rules(rule, grid)
     if not points:
         raise ParameterError(f"no point of the grid is a valid rule; the first one: {skipped[0]['reason']}")
-    start = _common_start(points, bars) if start is None else start
-    digest, rows, trials, interrupted = content_digest(bars), [], [], False
+    start = _common_start(points, bars) if start is None else utc_timestamp(start, "start")
+    digest, interrupted = content_digest(bars), False
+    rows: list[dict[str, Any]] = []
+    trials: list[Trial] = []
     try:
         for point, candidate in _with_progress(points, progress):
             result = evaluate(candidate, bars, costs=costs, market=market, cash=cash, start=start, end=end)
@@ -142,7 +150,7 @@ def sweep(
         interrupted = True
     entries = (ledger or TrialLedger()).record(trials)
     new = sum(not entry.duplicate for entry in entries)
-    return SweepResult(rule, tuple(grid), pd.DataFrame(rows), tuple(skipped), new, interrupted)
+    return SweepResult(rule, tuple(grid), pd.DataFrame(rows), tuple(skipped), tuple(trials), new, start, interrupted)
 
 # %% ../../nbs/backtest/07_sweep.ipynb #037b48b5
 def _common_start(points: list[tuple[dict[str, Any], DecisionRule]], bars: pd.DataFrame) -> pd.Timestamp:

@@ -1,0 +1,32 @@
+"""A strategy sealed into a signed folder: written by promotion, verified and reproduced by the runner."""
+
+from __future__ import annotations
+
+from tradelib.bundle.format import BundleContents, write_bundle
+from tradelib.bundle.golden import GoldenCheck, make_golden, reproduce_golden
+from tradelib.bundle.keys import Key, TrustStore, generate_key, list_keys, load_private_key
+from tradelib.bundle.layout import Bundle, Execution
+from tradelib.bundle.runtime import package_digest, verify_runtime, wheel_digest
+from tradelib.bundle.verify import Problem, Verification, load_bundle, verify_bundle
+
+__all__ = [
+    "Bundle",
+    "BundleContents",
+    "Execution",
+    "GoldenCheck",
+    "Key",
+    "Problem",
+    "TrustStore",
+    "Verification",
+    "generate_key",
+    "list_keys",
+    "load_bundle",
+    "load_private_key",
+    "make_golden",
+    "package_digest",
+    "reproduce_golden",
+    "verify_bundle",
+    "verify_runtime",
+    "wheel_digest",
+    "write_bundle",
+]

@@ -97,7 +97,9 @@ def _parse_private(pem: bytes, path: Path) -> object:
     secret = os.environ.get(PASSPHRASE, "").encode()
     encrypted = b"ENCRYPTED" in pem
     if encrypted and not secret:
-        raise BundleError(f"The private key {path} is encrypted: put its passphrase into the environment as {PASSPHRASE}.")
+        raise BundleError(
+            f"The private key {path} is encrypted: put its passphrase into the environment as {PASSPHRASE}."
+        )
     try:
         return serialization.load_pem_private_key(pem, password=secret if encrypted else None)
     except (TypeError, ValueError, UnsupportedAlgorithm):
@@ -183,7 +185,9 @@ class TrustStore:
             return
         for path in (self.folder, *self.folder.glob("*")):
             if path.stat().st_mode & stat.S_IWOTH:
-                raise BundleError(f"{path} may be written by anybody, so nothing in it is trusted. Run: chmod o-w {path}")
+                raise BundleError(
+                    f"{path} may be written by anybody, so nothing in it is trusted. Run: chmod o-w {path}"
+                )
 
     def _save(self, name: str, content: bytes) -> None:
         try:

@@ -1,8 +1,8 @@
 """What is in a bundle: the files, their limits, and the object that a verified folder becomes.
 
 A bundle is a folder `<name>-<first 12 hex digits of its digest>`. `manifest.json` names every other file with size and
-SHA-256; `signature.json` signs the exact bytes of the manifest. Exactly the files listed here: one more, or one less, is
-not a bundle.
+SHA-256; `signature.json` signs the exact bytes of the manifest. Exactly the files listed here: one more, or one less,
+is not a bundle.
 """
 
 from __future__ import annotations
@@ -55,9 +55,7 @@ GOLDEN_DECISIONS = "golden/decisions.json"
 LOCK = "package/runner.lock"
 PROVENANCE = "provenance.json"
 README = "README.md"
-PAYLOAD = frozenset(
-    {RULE, EXECUTION, DATA, GATES, FIGURES, GOLDEN_BARS, GOLDEN_DECISIONS, LOCK, PROVENANCE, README}
-)
+PAYLOAD = frozenset({RULE, EXECUTION, DATA, GATES, FIGURES, GOLDEN_BARS, GOLDEN_DECISIONS, LOCK, PROVENANCE, README})
 """Files that every bundle has, besides manifest, signature and one wheel."""
 
 BUNDLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")

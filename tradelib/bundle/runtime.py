@@ -11,6 +11,7 @@ write there. The golden decisions are the check on what the code computes.
 from __future__ import annotations
 
 import io
+import os
 import stat
 import sys
 import zipfile
@@ -32,13 +33,19 @@ _LARGEST_TOTAL = 128 * 2**20
 
 
 def package_files(root: Path | None = None) -> dict[str, str]:
-    """SHA-256 of each file of code under `root` (default: the imported tradelib), by path such as "tradelib/home.py"."""
-    root = (root or Path(next(iter(tradelib.__path__)))).resolve()
+    """SHA-256 of each file of code under `root` (default: the imported tradelib), keyed "tradelib/home.py"."""
+    root = (root or _installed()).resolve()
     found = {}
-    for path in root.rglob("*"):
-        name = f"tradelib/{path.relative_to(root).as_posix()}"
-        if _is_code(name) and path.is_file():
-            found[name] = sha256(path.read_bytes())
+    for folder, subfolders, names in os.walk(root):
+        here = Path(folder)
+        subfolders[:] = [name for name in subfolders if _is_code(f"tradelib/{name}/py.typed")]
+        for name in (*subfolders, *names):
+            path = here / name
+            inside = f"tradelib/{path.relative_to(root).as_posix()}"
+            if name in subfolders and path.is_symlink():
+                raise BundleError(f"{inside} is a link to another folder: what it holds cannot be sealed.")
+            if name in names and _is_code(inside):
+                found[inside] = sha256(path.read_bytes())
     return found
 
 
@@ -75,7 +82,11 @@ def verify_runtime(bundle: Bundle) -> None:
     for name in sorted(sealed.keys() | running.keys()):
         if sealed.get(name) != running.get(name):
             raise BundleError(_difference(name, sealed, running, bundle))
-    _check_loaded_from(Path(next(iter(tradelib.__path__))).resolve())
+    _check_loaded_from(_installed())
+
+
+def _installed() -> Path:
+    return Path(next(iter(tradelib.__path__))).resolve()
 
 
 def _difference(name: str, sealed: Mapping[str, str], running: Mapping[str, str], bundle: Bundle) -> str:

@@ -122,7 +122,7 @@ def _check_grid(frame: pd.DataFrame, calendar: str, timeframe: Timeframe) -> Non
             "pass the timeframe and calendar that the bars really have, or relabel the rows with their opens",
         )
 
-
+# %% ../../nbs/data/01_bars.ipynb #a67cae3d
 def _check_frame(bars: pd.DataFrame) -> None:
     """Shape and types of the contract; values come after."""
     if not isinstance(bars, pd.DataFrame):

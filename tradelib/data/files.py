@@ -66,7 +66,7 @@ def _label(attrs: Mapping[Any, Any]) -> str:
     seal = hashlib.sha256(words.encode()).hexdigest()
     return json.dumps({"format": _FORMAT, "attrs": json.loads(words), "seal": seal}, sort_keys=True)
 
-
+# %% ../../nbs/data/02_files.ipynb #086764c4
 def _attrs(label: str, path: Path) -> dict[Any, Any]:
     """The attrs of a label, if format and seal are right."""
     try:
@@ -91,7 +91,7 @@ def _to_csv(bars: pd.DataFrame) -> bytes:
     table.to_csv(buffer, index=False, lineterminator="\n")
     return f"# tradelib bars {_label(bars.attrs)}\n{buffer.getvalue()}".encode()
 
-
+# %% ../../nbs/data/02_files.ipynb #f2aa3ed0
 def _from_csv(content: bytes, path: Path) -> pd.DataFrame:
     head, _, body = content.partition(b"\n")
     if not head.startswith(b"# tradelib bars "):
@@ -157,7 +157,7 @@ def _content(path: Path) -> bytes:
             f"{path} cannot be read ({error}): it is damaged or not what its name says; get it again"
         ) from error
 
-
+# %% ../../nbs/data/02_files.ipynb #187dd0be
 def read_bars(path: str | Path) -> pd.DataFrame:
     """Bars from a file of `write_bars`, attrs included, content and label verified.
 
@@ -192,7 +192,7 @@ def _epoch_times(text: pd.Series, unit: str, path: Path) -> pd.DatetimeIndex:
         )
     return pd.DatetimeIndex(text.astype("int64").to_numpy() * _EPOCH[unit], tz="UTC")
 
-
+# %% ../../nbs/data/02_files.ipynb #b289dd1f
 def _written_times(text: pd.Series, form: str, timezone: str, path: Path) -> pd.DatetimeIndex:
     times = pd.to_datetime(text, format=form, errors="coerce")
     if times.isna().any():
@@ -224,6 +224,23 @@ def _text_table(path: Path, skip_rows: int, delimiter: str) -> pd.DataFrame:
     except (ValueError, KeyError) as error:  # pandas parser errors are ValueErrors
         raise DataError(f"{path} is not a table: {error}; look at skip_rows and delimiter") from error
 
+# %% ../../nbs/data/02_files.ipynb #43d7404e
+def _header(columns: Mapping[str, str] | None) -> dict[str, str]:
+    """The file's name of each of our columns."""
+    unknown = sorted(set(columns or {}) - {"time", *COLUMNS})
+    if unknown:
+        raise ParameterError(f"columns maps {unknown}: map time, {', '.join(COLUMNS)} to the file's names")
+    return {name: name for name in ("time", *COLUMNS)} | dict(columns or {})
+
+
+def _times(text: pd.Series, form: str, timezone: str, path: Path) -> pd.DatetimeIndex:
+    try:
+        ZoneInfo(timezone)
+    except (ValueError, OSError, KeyError) as error:  # malformed name, directory, unknown zone
+        raise ParameterError(f"timezone {timezone!r} is unknown: use a name such as 'America/New_York'") from error
+    times = _epoch_times(text, form, path) if form in _EPOCH else _written_times(text, form, timezone, path)
+    return pd.DatetimeIndex(times.as_unit("ns"), name="time")
+
 # %% ../../nbs/data/02_files.ipynb #ff782d77
 def import_csv(
     path: str | Path,
@@ -244,27 +261,12 @@ def import_csv(
     `time_format` is a strptime format, "ISO8601", or an epoch unit: "s", "ms", "us", "ns". Times without a zone are in
     `timezone`. `skip_rows` lines before the header are skipped. `DataError` names the row and cell that cannot be read.
     """
-    file, names = Path(path), {name: name for name in ("time", *COLUMNS)} | dict(columns or {})
-    unknown = sorted(set(names) - {"time", *COLUMNS})
-    if unknown:
-        raise ParameterError(f"columns maps {unknown}: map time, {', '.join(COLUMNS)} to the file's names")
-    try:
-        ZoneInfo(timezone)
-    except (ValueError, OSError, KeyError) as error:  # malformed name, directory, unknown zone
-        raise ParameterError(f"timezone {timezone!r} is unknown: use a name such as 'America/New_York'") from error
+    file, names = Path(path), _header(columns)
     table = _text_table(file, skip_rows, delimiter)
-    absent = sorted({name for name in names.values() if name not in table.columns})
+    absent = sorted(set(names.values()) - set(table.columns))
     if absent:
-        raise DataError(
-            f"{file}: columns {absent} are not in the header {list(table.columns)}: look at columns and skip_rows"
-        )
-    text = table[names["time"]].str.strip()
-    times = (
-        _epoch_times(text, time_format, file)
-        if time_format in _EPOCH
-        else _written_times(text, time_format, timezone, file)
-    )
-    index = pd.DatetimeIndex(times.as_unit("ns"), name="time")
+        raise DataError(f"{file}: columns {absent} are not among {list(table.columns)}: look at columns and skip_rows")
+    index = _times(table[names["time"]].str.strip(), time_format, timezone, file)
     frame = pd.DataFrame({column: _numbers(table, names[column], file) for column in COLUMNS}, index=index)
     frame.attrs.update(symbol=symbol, timeframe=str(parse_timeframe(timeframe)), source=source, calendar=calendar)
     return frame

@@ -20,12 +20,12 @@ from ..errors import DataError, ParameterError, require
 __all__ = ['Timeframe', 'parse_timeframe', 'utc_timestamp', 'open_times', 'exchange_calendar', 'expected_times',
            'periods_per_year']
 
-# %% ../../nbs/data/00_timeframes.ipynb #83130350
+# %% ../../nbs/data/00_timeframes.ipynb #860484cb
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_MONDAY = 4 * 86_400 * 10**9  # 1970-01-05, the first Monday after the epoch, in nanoseconds
-_DAY = 86_400 * 10**9
+_DAY = 86_400 * 10**9  # all time arithmetic here is in nanoseconds
+_MONDAY = 4 * _DAY  # 1970-01-05, the first Monday after the epoch
 
-
+# %% ../../nbs/data/00_timeframes.ipynb #084a9957
 @dataclass(frozen=True)
 class Timeframe:
     """The length of a bar: `value` times `unit`, one of s, m, h, d, w. Make one with `parse_timeframe`."""
@@ -165,7 +165,7 @@ def expected_times(calendar: str, timeframe: str | Timeframe, start: Any, end: A
         raise ParameterError(f"start {first} lies after end {last}: swap them")
     return _always_open(frame, first, last) if calendar == "24/7" else _sessions(calendar, frame, first, last)
 
-# %% ../../nbs/data/00_timeframes.ipynb #184c15ee
+# %% ../../nbs/data/00_timeframes.ipynb #d7a7ea5b
 # Sessions a year and minutes of a regular session (exchange_calendars 4.13; "24/5" is the forex week).
 _YEARS = {
     "24/5": (260.0, 1_440.0),
@@ -178,7 +178,7 @@ _YEARS = {
     "XPAR": (252.0, 510.0),
 }
 
-
+# %% ../../nbs/data/00_timeframes.ipynb #945b39dd
 def _session_minutes(calendar: str) -> float:
     """Minutes of the longest session of 2019, lunch break left out."""
     start, end = pd.Timestamp("2019-01-01", tz="UTC"), pd.Timestamp("2019-12-31", tz="UTC")

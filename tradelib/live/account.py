@@ -37,7 +37,7 @@ class Account:
 
 
 async def fetch_listing(client: Any, symbol: str, lots_per_unit: float, insistence: Insistence) -> Listing:
-    """The market `symbol` of the venue; `RunnerError` if it is missing or trades in coarser lots than the bundle."""
+    """The market `symbol` of the venue; `RunnerError` if it is missing or its lots are not the bundle's."""
 
     async def question() -> Any:
         return await client.load_markets(True)
@@ -45,12 +45,12 @@ async def fetch_listing(client: Any, symbol: str, lots_per_unit: float, insisten
     markets = await insistence.insist(question, "its markets")
     market = markets.get(symbol) if isinstance(markets, dict) else None
     if market is None:
-        raise RunnerError(f"the venue does not list {symbol!r}: it lists {', '.join(sorted(markets)[:10]) or 'nothing'}")
+        raise RunnerError(f"the venue does not list {symbol!r}, only {', '.join(sorted(markets)[:10]) or 'nothing'}")
     step = _step(market)
     if lots_per_unit > 0.0 and (1 / Fraction(lots_per_unit)) % Fraction(step) != 0:
         raise RunnerError(
-            f"{symbol} trades in lots of {step} here, the bundle in lots of 1/{lots_per_unit:g}: orders would be rounded "
-            "otherwise than in research; build the bundle with this venue's lot"
+            f"{symbol} trades in lots of {step} here, the bundle in lots of 1/{lots_per_unit:g}: orders would be "
+            "rounded otherwise than in research; build the bundle with this venue's lot"
         )
     return Listing(symbol, str(market["base"]), str(market["quote"]), step)
 

@@ -1,4 +1,4 @@
-"""What must hold before a socket is touched: the bundle is whole, decides here as it did in research, and may trade so."""
+"""What must hold before a socket is touched: the bundle is whole, decides as it did in research, and may trade."""
 
 from __future__ import annotations
 
@@ -7,31 +7,35 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from tradelib._jit import interpreted
-from tradelib.bundle import Bundle, load_bundle, reproduce_golden, verify_runtime
-from tradelib.errors import RunnerError
+from tradelib.bundle import Bundle, TrustStore, load_bundle, reproduce_golden, verify_runtime
+from tradelib.errors import BundleError, RunnerError
 from tradelib.ledger import Ledger, journal
 from tradelib.live.connection import MODES
 
 __all__ = ["admit_bundle", "admit_journal", "locked"]
 
 
-def admit_bundle(path: str | os.PathLike[str], mode: str, *, trust: Any = None, confirm_live: bool = False) -> Bundle:
-    """Load and verify the bundle, reproduce its golden decisions with interpreted kernels, and check its permission.
+def admit_bundle(
+    path: str | os.PathLike[str], mode: str, *, trust: TrustStore | None = None, confirm_live: bool = False
+) -> Bundle:
+    """Load and verify the bundle, check its permission, and reproduce its golden decisions with interpreted kernels.
 
+    `trust` holds the keys that may sign; None is the project's own store.
     Raises `BundleError` for a bundle that is altered, not trusted, made for another runtime or decides otherwise here;
     `RunnerError` for a mode that it is not permitted.
     """
     if mode not in MODES:
         raise RunnerError(f"mode is {mode!r}: use 'paper' or 'live'")
-    bundle = load_bundle(Path(path), trust)
+    bundle = load_bundle(path, TrustStore() if trust is None else trust)
     if mode == "live":
         _admit_live(bundle, confirm_live)
     verify_runtime(bundle)
-    with interpreted():
-        reproduce_golden(bundle)
+    check = reproduce_golden(bundle)
+    if not check.equal:
+        raise BundleError(
+            f"this machine does not decide as research did, so it must not trade: {check.first_difference}"
+        )
     return bundle
 
 
@@ -39,7 +43,7 @@ def admit_journal(log: Ledger, bundle: Bundle, mode: str) -> None:
     """Refuse (`RunnerError`) a journal whose chain is broken, or that belongs to another bundle or mode."""
     verdict = log.verify()
     if not verdict.ok:
-        raise RunnerError(f"the journal is not trustworthy: {verdict.problem}. Keep it as evidence, start with a new one")
+        raise RunnerError(f"the journal is not trustworthy: {verdict.problem}. Keep it as evidence, start a new one")
     for start in journal.starts(log):
         if start["bundle_digest"] != bundle.digest:
             raise RunnerError(
@@ -52,13 +56,13 @@ def admit_journal(log: Ledger, bundle: Bundle, mode: str) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the journal at `path` for this process alone; the lock dies with the process. `RunnerError` if it is held."""
+    """Hold the journal at `path` for this process alone, until it ends. `RunnerError` if another holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_name(path.name + ".lock"), "a", encoding="ascii") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise RunnerError(f"another runner is writing {path.name}: stop it, or give this one its own journal") from None
+            raise RunnerError(f"another runner writes {path.name}: stop it, or give this one its own journal") from None
         yield
 
 
@@ -71,6 +75,4 @@ def _admit_live(bundle: Bundle, confirm_live: bool) -> None:
 
 
 def _failing_gates(bundle: Bundle) -> list[str]:
-    gates = getattr(bundle, "gates", None) or []
-    entries = [gate if isinstance(gate, dict) else vars(gate) for gate in gates]
-    return [str(entry.get("name")) for entry in entries if not entry.get("passed")]
+    return [str(gate["name"]) for gate in bundle.gates if not gate["passed"]]

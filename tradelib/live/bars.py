@@ -1,13 +1,14 @@
 """Closed bars only, in order, without gaps, and the same that research saw.
 
-The history of a runner is the bundle's golden bars followed by the venue's bars. Where both speak of the same bar they must
-say the same, to the last bit; a bar counts as closed when the venue shows a later one; a bar that was taken once may
-never change. Anything else stops the runner before a decision is made of it.
+The history of a runner is the bundle's golden bars followed by the venue's bars. Where both speak of the same bar they
+must say the same, to the last bit; a bar counts as closed when the venue shows a later one; a bar that was taken once
+may never change. Anything else stops the runner before a decision is made of it.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -52,8 +53,8 @@ def iso_time(milliseconds: int) -> str:
 class BarFeed:
     """The bundle's golden bars, continued by the venue's closed bars of `symbol`.
 
-    `start` reads everything up to now, `poll` what closed since; both return the new closed bars, oldest first, and raise
-    `RunnerError` naming bar and field when the venue contradicts the bundle or itself.
+    `start` reads everything up to now, `poll` what closed since; both return the new closed bars, oldest first, and
+    raise `RunnerError` naming bar and field when the venue contradicts the bundle or itself.
     """
 
     def __init__(self, client: Any, symbol: str, golden: pd.DataFrame, insistence: Insistence) -> None:
@@ -92,8 +93,8 @@ class BarFeed:
         if not closed or closed[-1].milliseconds < self._golden_last:
             upto = f"up to {closed[-1].time}" if closed else "none"
             raise RunnerError(
-                f"the venue's closed bars of {self.symbol} {self.timeframe} ({upto}) do not reach the end of the bundle's "
-                f"reference window ({iso_time(self._golden_last)}): set the venue's clock past it"
+                f"the venue's closed bars of {self.symbol} {self.timeframe} ({upto}) do not reach the end of the "
+                f"bundle's reference window ({iso_time(self._golden_last)}): set the venue's clock past it"
             )
         inside = [bar for bar in closed if bar.milliseconds <= self._golden_last]
         self._compare_golden(inside)
@@ -138,7 +139,7 @@ class BarFeed:
             return [Bar(int(row[0]), *(float(value) for value in row[1:6])) for row in rows]
 
         page = await self._insistence.insist(question, f"bars of {self.symbol} {self.timeframe}")
-        for before, bar in zip(page, page[1:], strict=False):
+        for before, bar in pairwise(page):
             self._check_step(before, bar)
         return page
 
@@ -173,7 +174,7 @@ class BarFeed:
             if row - first >= len(inside):
                 raise RunnerError(f"the venue lacks the bar {golden.time} of {self.symbol}, which the bundle holds")
             if inside[row - first].milliseconds != golden.milliseconds:
-                raise RunnerError(f"the venue lacks the bar {golden.time} of {self.symbol}, or has one the bundle lacks")
+                raise RunnerError(f"bundle and venue do not have the same bars of {self.symbol} near {golden.time}")
             if inside[row - first] != golden:
                 self._contradiction(inside[row - first], golden, "the venue says", "the bundle says")
         if not inside or len(inside) > self._count - first:

@@ -1,8 +1,8 @@
 """The wire to a venue: the real ccxt client, and the proof that it can only reach the host its mode allows.
 
 Paper and live run the same client with the same options; they differ in host and key. Paper reaches loopback only, live
-reaches the exchange's own https hosts only, and both are checked when the client is made and again before every request;
-a redirect is never followed. Keys come from the environment and appear in no log, repr or message.
+reaches the exchange's own https hosts only; both are checked when the client is made and again before every request,
+and a redirect is never followed. Keys come from the environment and appear in no log, repr or message.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
-from tradelib.errors import RunnerError
+from tradelib.errors import RunnerError, TradelibError
 
 __all__ = [
+    "CLOCK_REFUSAL",
+    "KEY_REFUSALS",
     "KEY_VARIABLE",
     "MODES",
     "SECRET_VARIABLE",
@@ -31,12 +33,18 @@ __all__ = [
     "credentials_from_environment",
     "describe_error",
     "make_client",
+    "set_clock",
     "venue_reply",
 ]
 
 MODES = ("paper", "live")
 KEY_VARIABLE = "TRADELIB_API_KEY"
 SECRET_VARIABLE = "TRADELIB_API_SECRET"
+
+KEY_REFUSALS = frozenset({-1002, -1022, -2014, -2015})
+"""Binance's codes for a key, signature or permission that it does not accept."""
+CLOCK_REFUSAL = -1021
+"""Binance's code for a timestamp outside of the receive window."""
 
 PRODUCTION_HOSTS: dict[str, frozenset[str]] = {
     "binance": frozenset(f"{name}.binance.com" for name in ("api", "dapi", "eapi", "fapi", "papi")),
@@ -142,12 +150,18 @@ def venue_reply(error: BaseException) -> VenueReply | None:
 def describe_error(error: BaseException) -> str:
     """One line for journal and messages: kind of error and the venue's own words, never an address or a signature."""
     reply = venue_reply(error)
-    if isinstance(error, RunnerError):
+    if isinstance(error, TradelibError):
         return str(error)
     if reply is None:
         return type(error).__name__
     said = f"{reply.code} {reply.message}" if reply.code is not None else f"HTTP {reply.status}"
     return f"{type(error).__name__}: {said}"
+
+
+async def set_clock(client: Any) -> None:
+    """Measure the venue's clock, after it refused a timestamp; later requests are stamped with the difference."""
+    client.options["adjustForTimeDifference"] = True
+    await client.load_time_difference()
 
 
 def _venue_address(venue_url: str | None, mode: str, exchange: str) -> str:
@@ -198,7 +212,8 @@ def _moved(tree: Any, target: str) -> Any:
 def _guarded(client: Any, mode: str, exchange: str) -> Any:
     """Check the host of every request, refuse redirects, keep the venue's reply with each error, log nothing."""
     client.logger = logging.Logger("tradelib.live.client", logging.CRITICAL + 1)  # ccxt logs signed requests at DEBUG
-    fetch, sessions = client.fetch, []
+    fetch = client.fetch
+    sessions: list[Any] = []
 
     async def guarded_fetch(url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
         check_host(url, mode, exchange)

@@ -15,16 +15,16 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, Decimal
-from enum import Enum
+from enum import StrEnum
 from typing import Any, NoReturn
 
 from tradelib.errors import RunnerError
 from tradelib.ledger import Ledger, journal
-from tradelib.live.connection import describe_error, venue_reply
-from tradelib.live.patience import Insistence
+from tradelib.live.connection import CLOCK_REFUSAL, KEY_REFUSALS, describe_error, set_clock, venue_reply
+from tradelib.live.patience import Failure, Insistence, attempt
 
 __all__ = [
     "TERMINAL",
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 
-class OrderState(str, Enum):
+class OrderState(StrEnum):
     """Where an order stands. Only FILLED, REJECTED and EXPIRED are final, and only the venue's word leads there."""
 
     INTENDED = "intended"
@@ -78,10 +78,8 @@ _STATUSES = {
 }
 """ccxt's unified order status -> state; a status that is not here proves nothing."""
 
-_KEY_REFUSALS = frozenset({-1002, -1022, -2014, -2015})
-_PROVEN_REFUSALS = _KEY_REFUSALS | {-1013, -1014, -1020, -2010} | frozenset(range(-1199, -1099))
+_PROVEN_REFUSALS = KEY_REFUSALS | {-1013, -1014, -1020, -2010} | frozenset(range(-1199, -1099))
 """Binance error codes (its API documentation, "Error codes") of requests that did not become an order."""
-_CLOCK_REFUSAL = -1021
 _NO_SUCH_ORDER = -2013
 _CLOCK_MARGIN = 1.0
 """Seconds by which a request's timestamp may be ahead of Binance's clock (its documentation, "Timing security")."""
@@ -130,7 +128,7 @@ class Intent:
 
 @dataclass(frozen=True)
 class OrderReport:
-    """What is known of an order. `quantity` is the signed fill so far; `price` and `fee` (quote currency) may be unknown."""
+    """What is known of an order: `quantity` is the signed fill so far, `price` and `fee` are in quote currency."""
 
     client_order_id: str
     state: OrderState
@@ -207,11 +205,11 @@ def classify_error(intent: Intent, error: BaseException) -> OrderReport:
         return unknown
     if reply.code is None or reply.status >= 500 or reply.status in (418, 429):
         return replace(unknown, retry_after=reply.retry_after or 0.0)
-    if reply.code == _CLOCK_REFUSAL:
+    if reply.code == CLOCK_REFUSAL:
         return replace(unknown, state=OrderState.INTENDED)
     if reply.code not in _PROVEN_REFUSALS or "duplicate order" in (reply.message or "").lower():
         return unknown
-    return replace(unknown, state=OrderState.REJECTED, refused_key=reply.code in _KEY_REFUSALS)
+    return replace(unknown, state=OrderState.REJECTED, refused_key=reply.code in KEY_REFUSALS)
 
 
 class OrderDesk:
@@ -274,22 +272,26 @@ class OrderDesk:
         return report
 
     async def _send(self, intent: Intent) -> OrderReport:
-        arguments = (intent.symbol, "market", intent.side, format(intent.quantity, "f"), None)
-        try:
-            order = await self.client.create_order(*arguments, {"newClientOrderId": intent.client_order_id})
-            report = classify_reply(intent, order)
-        except Exception as error:  # ccxt also raises bare TypeError and KeyError on malformed replies
-            report = classify_error(intent, error)
+        report = await self._heard(intent, self._submit(intent))
         self._accepted_until = self._window_from_now()
         if report.state is OrderState.INTENDED:
-            await self._set_clock()
+            await self._correct_clock()
         if report.retry_after:
             await self._sleep(report.retry_after)
         return report
 
+    async def _submit(self, intent: Intent) -> OrderReport:
+        amount, name = format(intent.quantity, "f"), {"newClientOrderId": intent.client_order_id}
+        order = await self.client.create_order(intent.symbol, "market", intent.side, amount, None, name)
+        return classify_reply(intent, order)
+
+    async def _heard(self, intent: Intent, request: Awaitable[OrderReport]) -> OrderReport:
+        answer = await attempt(request)
+        return classify_error(intent, answer.error) if isinstance(answer, Failure) else answer
+
     async def _ask(self, intent: Intent) -> OrderReport:
         """The venue's answer about an order: a state other than UNKNOWN, INTENDED if it provably never arrived."""
-        asked, failed = 0, 0
+        asked, failed, reason = 0, 0, ""
         while failed < self.patience.attempts:
             report = await self._query(intent)
             pause = self._pause(asked)
@@ -302,44 +304,44 @@ class OrderDesk:
             elif report.state is not OrderState.UNKNOWN:
                 return report
             else:
-                failed += 1
+                failed, reason = failed + 1, report.reason
             await self._sleep(max(pause, report.retry_after))
         return self._stop(
-            f"the outcome of order {intent.client_order_id} ({intent.side} {intent.quantity} {intent.symbol}) is unknown "
-            f"after {failed} questions (last: {report.reason}): check the account, then start the runner again"
+            f"the outcome of order {intent.client_order_id} ({intent.side} {intent.quantity} {intent.symbol}) is "
+            f"unknown after {failed} questions (last: {reason}): check the account, then start the runner again"
         )
 
     async def _query(self, intent: Intent) -> OrderReport:
         absent = OrderReport(intent.client_order_id, OrderState.INTENDED, reason="the venue does not know this order")
-        try:
-            order = await self.client.fetch_order(None, intent.symbol, {"origClientOrderId": intent.client_order_id})
-            return await self._with_fills(intent, classify_reply(intent, order))
-        except Exception as error:
-            reply = venue_reply(error)
-            if reply is not None and 400 <= reply.status < 500 and reply.code == _NO_SUCH_ORDER:
-                return absent
-            wait = reply.retry_after or 0.0 if reply is not None else 0.0
-            return replace(absent, state=OrderState.UNKNOWN, reason=describe_error(error), retry_after=wait)
+        answer = await attempt(self._find(intent))
+        if not isinstance(answer, Failure):
+            return answer
+        reply = venue_reply(answer.error)
+        if reply is not None and 400 <= reply.status < 500 and reply.code == _NO_SUCH_ORDER:
+            return absent
+        said = describe_error(answer.error)
+        return replace(absent, state=OrderState.UNKNOWN, reason=said, retry_after=answer.retry_after)
 
-    async def _with_fills(self, intent: Intent, report: OrderReport) -> OrderReport:
-        """Price and fee of a fill found by query: Binance's order query carries neither, its trade list does."""
+    async def _find(self, intent: Intent) -> OrderReport:
+        name = {"origClientOrderId": intent.client_order_id}
+        report = classify_reply(intent, await self.client.fetch_order(None, intent.symbol, name))
         if report.quantity == 0.0 or report.fee is not None:
             return report
-        try:
-            parameters = {"orderId": report.venue_order_id}
-            trades = await self.client.fetch_my_trades(intent.symbol, None, None, parameters)
-        except Exception:
+        answer = await attempt(self._fills(intent, report))
+        if isinstance(answer, Failure):
             return replace(report, reason="found by query; the venue did not say the fee")
+        return answer
+
+    async def _fills(self, intent: Intent, report: OrderReport) -> OrderReport:
+        """Price and fee of a fill found by query: Binance's order query carries neither, its trade list does."""
+        which = {"orderId": report.venue_order_id}
+        trades = await self.client.fetch_my_trades(intent.symbol, None, None, which)
         found = {"trades": trades, "average": report.price, "fees": [trade.get("fee") for trade in trades]}
         price = _price(found)
         return replace(report, price=price, fee=_fee(found, intent.symbol, price))
 
-    async def _set_clock(self) -> None:
-        """Measure the venue's clock after it refused a timestamp; later requests are stamped with the difference."""
-        self.client.options["adjustForTimeDifference"] = True
-        try:
-            await self.client.load_time_difference()
-        except Exception:
+    async def _correct_clock(self) -> None:
+        if isinstance(await attempt(set_clock(self.client)), Failure):
             await self._sleep(self._pause(0))
 
     def _note(self, report: OrderReport) -> None:

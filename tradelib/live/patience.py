@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tradelib.errors import ParameterError, RunnerError
-from tradelib.live.connection import describe_error, venue_reply
+from tradelib.live.connection import CLOCK_REFUSAL, KEY_REFUSALS, describe_error, venue_reply
 
-__all__ = ["Insistence", "Patience", "Sleep"]
+__all__ = ["Failure", "Insistence", "Patience", "Sleep", "attempt"]
 
 Answer = TypeVar("Answer")
 Sleep = Callable[[float], Awaitable[object]]
@@ -44,12 +44,43 @@ class Patience:
             raise ParameterError(f"backoff is {self.backoff}: it must lie from 0 to the ceiling {self.backoff_ceiling}")
 
 
-class Insistence:
-    """Back-off with seeded jitter, and questions repeated until they are answered."""
+@dataclass(frozen=True)
+class Failure:
+    """A request that ended in an exception."""
 
-    def __init__(self, patience: Patience, sleep: Sleep = asyncio.sleep) -> None:
+    error: Exception
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds that the venue asks to wait before the next request."""
+        reply = venue_reply(self.error)
+        return reply.retry_after or 0.0 if reply is not None else 0.0
+
+
+async def attempt(request: Awaitable[Answer]) -> Answer | Failure:
+    """The answer, or whatever went wrong, as a value.
+
+    Everything is caught because ccxt also raises bare TypeError and KeyError on malformed replies, after the request
+    had its effect: an exception says that the answer is unknown, not that nothing happened.
+    """
+    try:
+        return await request
+    except Exception as error:  # noqa: BLE001 - see above
+        return Failure(error)
+
+
+class Insistence:
+    """Back-off with seeded jitter, and questions repeated until they are answered.
+
+    `set_clock` is called when the venue refuses a timestamp; `sleep` is replaceable for tests.
+    """
+
+    def __init__(
+        self, patience: Patience, set_clock: Callable[[], Awaitable[None]] | None = None, sleep: Sleep = asyncio.sleep
+    ) -> None:
         self.patience = patience
         self.sleep = sleep
+        self._set_clock = set_clock
         self._random = random.Random(patience.seed)
 
     def pause(self, attempt: int) -> float:
@@ -60,17 +91,25 @@ class Insistence:
     async def insist(self, question: Callable[[], Awaitable[Answer]], what: str) -> Answer:
         """The answer to a question that changes nothing at the venue; `RunnerError` after the last failed attempt.
 
-        A `RunnerError` of the question itself is a verdict, not a failure to answer, and passes at once.
+        A `RunnerError` of the question itself is a verdict, and so is a refused key: neither is asked again.
         """
         said = ""
-        for attempt in range(self.patience.attempts):
-            try:
-                return await question()
-            except RunnerError:
-                raise
-            except Exception as error:  # ccxt also raises bare TypeError and KeyError on malformed replies
-                said, reply = describe_error(error), venue_reply(error)
-            wait = reply.retry_after or 0.0 if reply is not None else 0.0
-            if attempt + 1 < self.patience.attempts:
-                await self.sleep(max(self.pause(attempt), wait))
+        for failed in range(self.patience.attempts):
+            answer = await attempt(question())
+            if not isinstance(answer, Failure):
+                return answer
+            said = describe_error(answer.error)
+            await self._consider(answer, what)
+            if failed + 1 < self.patience.attempts:
+                await self.sleep(max(self.pause(failed), answer.retry_after))
         raise RunnerError(f"the venue does not answer for {what} ({said}, {self.patience.attempts} attempts)")
+
+    async def _consider(self, failure: Failure, what: str) -> None:
+        """Raise what asking again cannot change, and correct the clock."""
+        if isinstance(failure.error, RunnerError):
+            raise failure.error
+        reply = venue_reply(failure.error)
+        if reply is not None and reply.code in KEY_REFUSALS:
+            raise RunnerError(f"the venue refuses this key for {what} ({describe_error(failure.error)})")
+        if reply is not None and reply.code == CLOCK_REFUSAL and self._set_clock is not None:
+            await attempt(self._set_clock())

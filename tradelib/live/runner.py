@@ -1,13 +1,13 @@
 """The lean runner: closed bar in, decision, durable intent, order, journal. One bundle, one symbol, one process.
 
-Per closed bar: the account as the venue states it is valued at the bar's close; the bundle's own rule decides on the whole
-history; the kernel's own rule turns the target weight into a quantity; bar, equity, decision and intent become durable in
-one transaction; only then the order is sent, and its outcome journalled. `equity{time}` is therefore the account at the
-close of that bar *before* the order decided on it, which is the backtest's equity of that bar.
+Per closed bar: the account as the venue states it is valued at the bar's close; the bundle's own rule decides on the
+whole history; the kernel's own rule turns the target weight into a quantity; bar, equity, decision and intent become
+durable in one transaction; only then the order is sent, and its outcome journalled. `equity{time}` is therefore the
+account at the close of that bar *before* the order decided on it, which is the backtest's equity of that bar.
 
-Only the newest closed bar may trade. Bars that closed while the runner was away are journalled, not decided on. The first
-decision is made on the last bar that was closed when the runner first started. After a restart the journal says where to
-go on; intents without a final order are settled first, by asking the venue.
+Only the newest closed bar may trade. Bars that closed while the runner was away are journalled, not decided on. The
+first decision is made on the last bar that was closed when the runner first started. After a restart the journal says
+where to go on; intents without a final order are settled first, by asking the venue.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ import pandas as pd
 
 from tradelib._jit import interpreted
 from tradelib.backtest import kernel
-from tradelib.bundle import Bundle
+from tradelib.bundle import Bundle, TrustStore
 from tradelib.data.timeframes import utc_timestamp
-from tradelib.errors import RunnerError, TradelibError
+from tradelib.errors import RunnerError
 from tradelib.ledger import Ledger, journal, open_journal
 from tradelib.live.account import Account, Listing, fetch_account, fetch_listing
 from tradelib.live.admission import admit_bundle, admit_journal, locked
 from tradelib.live.bars import Bar, BarFeed
-from tradelib.live.connection import credentials_from_environment, make_client
+from tradelib.live.connection import credentials_from_environment, describe_error, make_client, set_clock
 from tradelib.live.orders import Intent, OrderDesk, client_order_id, quantise
 from tradelib.live.patience import Insistence, Patience
 from tradelib.live.summary import RunSummary, Step, summarise
@@ -107,8 +107,8 @@ class Runner:
                 journal.record(log, journal.START, **self._start_body())
                 try:
                     await _Session(self, client, log).trade()
-                except TradelibError as error:
-                    journal.record(log, journal.HALT, reason=str(error))
+                except Exception as error:
+                    journal.record(log, journal.HALT, reason=describe_error(error))
                     raise
                 journal.record(log, journal.STOP, reason=self._reason)
                 return summarise(log, str(self.path), self._reason, self._seconds)
@@ -138,7 +138,7 @@ class _Session:
         self.terms = runner.bundle.execution
         self.client = client
         self.log = log
-        self.insistence = Insistence(runner.patience)
+        self.insistence = Insistence(runner.patience, lambda: set_clock(client))
         self.feed = BarFeed(client, self.terms.symbol, runner.bundle.golden_bars, self.insistence)
         self.desk = OrderDesk(client, log, self.insistence)
 
@@ -260,7 +260,7 @@ def run_bundle(
     venue_url: str | None,
     mode: str = "paper",
     journal_path: str | os.PathLike[str],
-    trust: Any = None,
+    trust: TrustStore | None = None,
     until: str | None = None,
     poll_seconds: float = 0.0,
     on_progress: Callable[[Step], None] | None = None,
@@ -269,10 +269,11 @@ def run_bundle(
 ) -> RunSummary:
     """Verify the bundle at `bundle_path`, then trade it; blocks until the run ends.
 
-    venue_url: the paper venue on this machine; None for `mode="live"`. until: open time of the last bar to decide on (ISO,
-    UTC). poll_seconds: pause between two questions for new bars. SIGINT and SIGTERM finish the current bar and stop in
-    order. Keys come from `TRADELIB_API_KEY` and `TRADELIB_API_SECRET`. Raises `BundleError` before anything is traded,
-    `RunnerError` where trading is refused or had to halt.
+    venue_url: the paper venue on this machine; None for `mode="live"`. trust: the keys that may sign, by default the
+    project's. until: open time of the last bar to decide on (ISO, UTC). poll_seconds: pause between two questions for
+    new bars. SIGINT and SIGTERM finish the current bar and stop in order. API keys come from `TRADELIB_API_KEY` and
+    `TRADELIB_API_SECRET`. Raises `BundleError` before anything is traded, `RunnerError` where trading is refused or
+    had to halt.
     """
     bundle = admit_bundle(bundle_path, mode, trust=trust, confirm_live=confirm_live)
 

@@ -16,7 +16,7 @@ __all__ = ["RunSummary", "Step", "summarise"]
 
 @dataclass(frozen=True)
 class Step:
-    """One decided bar. `equity` and `position` are at its close, before its order; `seconds` is the decision's duration."""
+    """One decided bar; `equity` and `position` are at its close, before its order; `seconds` is how long it decided."""
 
     time: str
     close: float
@@ -31,7 +31,7 @@ class Step:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A journal in figures: all runs that wrote to it, the last one included. Latency is of this run, in milliseconds."""
+    """A journal in figures, over all runs that wrote to it. Latency is of the last run, in milliseconds."""
 
     name: str
     bundle_digest: str
@@ -72,7 +72,9 @@ def summarise(log: Ledger, path: str, stopped: str, seconds: Sequence[float]) ->
         bars=log.count(journal.BAR),
         decisions=len(times),
         orders=log.count(journal.INTENT),
-        **{name: statuses[name] for name in ("filled", "rejected", "expired")},
+        filled=statuses["filled"],
+        rejected=statuses["rejected"],
+        expired=statuses["expired"],
         first_decision=times[0] if times else None,
         last_decision=times[-1] if times else None,
         final_equity=equity.body["equity"] if equity is not None else None,

@@ -1,9 +1,9 @@
 """Gates: what a candidate must show before it may trade on paper, and before it may trade money.
 
-A gate is a small pure function that returns a `GateResult`: a figure, the threshold it is held against, and a sentence a
-person can act on. Two tiers. *Safety* gates say that the machinery is right (data, causality, equal decisions, equal
-bits, an intact bundle): one failure and nothing trades; they have no threshold and no switch. *Evidence* gates say that
-the edge is believable: one failure and the candidate is "paper only". A figure that is undefined never passes.
+A gate is a small pure function that returns a `GateResult`: a figure, the threshold it is held against, and a sentence
+that a person can act on. Two tiers. *Safety* gates say that the machinery is right (data, causality, equal decisions,
+equal bits, an intact bundle): one failure and nothing trades; they have no threshold and no switch. *Evidence* gates
+say that the edge is believable: one failure and the candidate is "paper only". A figure that is undefined never passes.
 
 Other packages add gates through the entry point group `tradelib.gates`: an entry names a `Gate` whose function takes a
 `Candidate` and the `Thresholds` and returns a `GateResult`. Its settings stand in `params.yaml` under
@@ -13,11 +13,11 @@ Other packages add gates through the entry point group `tradelib.gates`: an entr
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -27,6 +27,7 @@ from pydantic import Field, JsonValue
 from tradelib._jit import compiling, interpreted
 from tradelib.backtest.decision import DecisionRule
 from tradelib.backtest.kernel import simulate
+from tradelib.bundle import TrustStore, verify_bundle
 from tradelib.data.bars import content_digest
 from tradelib.errors import ParameterError, TradelibError
 from tradelib.parameters import Parameters, nearest
@@ -55,6 +56,7 @@ __all__ = [
     "judge",
     "number_of_trades",
     "out_of_sample_sharpe",
+    "plain",
     "run_gates",
     "verdict",
 ]
@@ -93,7 +95,7 @@ class GateResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; what is not a finite number becomes None."""
-        result: dict[str, Any] = _plain(asdict(self))
+        result: dict[str, Any] = plain(asdict(self))
         return result
 
     @classmethod
@@ -136,12 +138,12 @@ def _meets(figure: Any, comparison: str, threshold: Any) -> bool:
     return bool(figure >= threshold if comparison == ">=" else figure <= threshold)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """`value` as JSON-able data: numpy scalars unwrapped, times as ISO text, non-finite numbers as None."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
+        return [plain(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
@@ -159,15 +161,28 @@ def _text(value: Any) -> str:
 class Thresholds(Parameters):
     """What the evidence gates demand. Safety gates are not here: they cannot be lowered or switched off."""
 
-    minimum_out_of_sample_sharpe: float = Field(0.5, description="annualised Sharpe ratio on bars never seen in research")
-    minimum_deflated_sharpe: float = Field(
-        0.95, ge=0, le=1, description="probability that the true Sharpe ratio is above what the best of all trials shows by luck"
+    minimum_out_of_sample_sharpe: float = Field(
+        default=0.5, description="annualised Sharpe ratio on bars never seen in research"
     )
-    minimum_trades: int = Field(30, ge=1, description="closed trades that the figures rest on")
-    maximum_drawdown: float = Field(0.25, gt=0, le=1, description="deepest fall allowed, as a positive fraction of the peak")
-    cost_stress_multiple: float = Field(2.0, ge=1, description="fees and slippage are multiplied by this in the stress test")
-    minimum_stressed_sharpe: float = Field(0.0, description="annualised Sharpe ratio demanded under those costs")
-    parity_window: int = Field(250, ge=100, description="last bars re-decided one by one as the runner does; more is stricter")
+    minimum_deflated_sharpe: float = Field(
+        default=0.95,
+        ge=0,
+        le=1,
+        description="probability that the true Sharpe ratio is above what the best of all trials shows by luck",
+    )
+    minimum_trades: int = Field(default=30, ge=1, description="closed trades that the figures rest on")
+    maximum_drawdown: float = Field(
+        default=0.25, gt=0, le=1, description="deepest fall allowed, as a positive fraction of the peak"
+    )
+    cost_stress_multiple: float = Field(
+        default=2.0, ge=1, description="fees and slippage are multiplied by this in the stress test"
+    )
+    minimum_stressed_sharpe: float = Field(
+        default=0.0, description="annualised Sharpe ratio demanded under those costs"
+    )
+    parity_window: int = Field(
+        default=250, ge=100, description="last bars re-decided one by one as the runner does; more is stricter"
+    )
     additional: dict[str, dict[str, JsonValue]] = Field(
         default_factory=dict, description="settings of gates from other packages, by the name of the gate"
     )
@@ -176,28 +191,66 @@ class Thresholds(Parameters):
 # Safety gates --------------------------------------------------------------------------------------------------------
 
 
-def data_quality(quality: Mapping[str, Any]) -> GateResult:
-    """The data's quality report (`QualityReport.to_dict()`) holds no failed check."""
-    checks = quality.get("checks")
-    if not isinstance(checks, Sequence) or not checks:
-        words = "The quality report names no check: nothing is known about the data. Run the data suite."
-        return judge("data_quality", "safety", None, "==", 0, words)
-    failed = [dict(check) for check in checks if check.get("passed") is not True]
-    count = len(failed) if failed or quality.get("passed") is True else None
-    evidence = {"checks": len(checks), "failed": failed, "digest": quality.get("digest")}
-    if failed:
-        told = "; ".join(f"{check.get('name')}: {check.get('message') or 'failed'}" for check in failed[:3])
-        words = f"{len(failed)} of {len(checks)} data checks failed: {told}."
-    elif count is None:
-        words = "The quality report lists no failed check, yet does not say that the data passed."
+def data_quality(quality: Mapping[str, Any], bars: pd.DataFrame | None = None) -> GateResult:
+    """No critical finding in the data's quality report (`QualityReport.to_dict()`); with `bars`, it must cover them."""
+    findings = [dict(finding) for finding in quality.get("findings") or ()]
+    failed = [finding for finding in findings if finding.get("passed") is not True]
+    critical = [finding for finding in failed if finding.get("severity") != "warning"]
+    count: int | None = len(critical)
+    if critical:
+        told = "; ".join(map(_told, critical[:3]))
+        words = f"{len(critical)} of {len(findings)} expectations of the data failed: {told}."
+    elif not findings or quality.get("success") is not True:
+        count, words = None, "The quality report does not say that the data is good: run the data suite again."
+    elif bars is not None and not _covers(quality, bars):
+        count, words = None, "The quality report is about other data than the candidate's bars: check those."
     else:
-        words = f"All {len(checks)} data checks passed."
+        words = f"All critical expectations of {len(findings)} hold; {len(failed)} warnings."
+    evidence = {
+        "expectations": len(findings),
+        "warnings": [_told(finding) for finding in failed if finding not in critical],
+    }
+    evidence |= {"failed": [_told(finding) for finding in critical], "digest": quality.get("digest")}
     return judge("data_quality", "safety", count, "==", 0, words, evidence)
 
 
-def causality(proof: CausalityProof) -> GateResult:
-    """No decision changes when the future is cut off."""
-    raise NotImplementedError
+def _told(finding: Mapping[str, Any]) -> str:
+    sample = ", ".join(map(str, (finding.get("sample") or ())[:1]))
+    where = f" at {sample}" if sample else ""
+    return f"{finding.get('name')} ({finding.get('meaning')}): {finding.get('observed')}{where}"
+
+
+def _covers(quality: Mapping[str, Any], bars: pd.DataFrame) -> bool:
+    if any(quality.get(name) != bars.attrs.get(name) for name in ("symbol", "timeframe", "calendar")):
+        return False
+    first, last = pd.Timestamp(str(quality.get("first"))), pd.Timestamp(str(quality.get("last")))
+    return bool(first <= bars.index[0] and bars.index[-1] <= last)
+
+
+def causality(proof: CausalityProof | Mapping[str, Any], bars: pd.DataFrame | None = None) -> GateResult:
+    """No decision changes when the future is cut off, or when another future follows.
+
+    `proof`: what `prove_causality` returned, or its `to_dict()`. With `bars`, it must be about these bars.
+    """
+    told = dict(proof) if isinstance(proof, Mapping) else proof.to_dict()
+    violations = [str(violation) for violation in told.get("violations", ())]
+    words, proven = str(told.get("summary", "no proof")).lstrip("✓✗… "), told.get("passed") is True
+    if violations:
+        words = f"{words}: {violations[0]}"
+    elif told.get("tolerance") != 0.0:
+        words, proven = f"{words}, but only within a tolerance: prove it with tolerance=0.0", False
+    elif bars is not None and not _about(told, bars):
+        words, proven = f"{words}, but the proof is about other bars than the candidate's: prove it again", False
+    names = ("bars", "first_bar", "last_bar", "values", "cuts", "columns", "futures", "reach", "affected")
+    evidence = {"violations": violations, **{name: told.get(name) for name in names}}
+    return judge(
+        "causality", "safety", len(violations) if violations or proven else None, "==", 0, f"{words}.", evidence
+    )
+
+
+def _about(proof: Mapping[str, Any], bars: pd.DataFrame) -> bool:
+    span = (len(bars), bars.index[0].isoformat(), bars.index[-1].isoformat())
+    return span == (proof.get("bars"), proof.get("first_bar"), proof.get("last_bar"))
 
 
 def decision_parity(rule: DecisionRule, bars: pd.DataFrame, window: int = 250) -> GateResult:
@@ -217,9 +270,11 @@ def decision_parity(rule: DecisionRule, bars: pd.DataFrame, window: int = 250) -
             first = first or found
     deciding = int(research["target_weight"].iloc[rows].notna().sum())
     share = equal / compared if deciding else None
-    evidence = {"bars": compared, "deciding_bars": deciding, "equal": equal, "first_difference": first}
+    evidence: dict[str, Any] = {"bars": compared, "deciding_bars": deciding, "equal": equal, "first_difference": first}
     evidence["research_kernels"] = "compiled" if compiling() else "interpreted"
-    return judge("decision_parity", "safety", share, "==", 1.0, _parity_words(compared, equal, deciding, first), evidence)
+    return judge(
+        "decision_parity", "safety", share, "==", 1.0, _parity_words(compared, equal, deciding, first), evidence
+    )
 
 
 def _rows_to_compare(research: pd.DataFrame, window: int) -> list[int]:
@@ -244,7 +299,7 @@ def _parity_words(compared: int, equal: int, deciding: int, first: Mapping[str, 
     if first is None:
         return f"Decided bar by bar as the runner does, all {compared} bars give the decisions of the research."
     return (
-        f"Only {equal} of {compared} bars give the decisions of the research when decided bar by bar. First difference: "
+        f"Decided bar by bar, only {equal} of {compared} bars give the decisions of the research. First difference: "
         f"{first['column']} at {first['time']} is {first['research']!r} in research, {first['runner']!r} at the runner."
     )
 
@@ -267,16 +322,19 @@ def determinism(rule: DecisionRule, bars: pd.DataFrame, execution: Mapping[str, 
         plain = _backtest(bars, first, rule.rebalance_band, settings)
     for what, other in (("run twice", _backtest(bars, first, rule.rebalance_band, settings)), ("interpreted", plain)):
         pairs += _account_pairs(what, _backtest(bars, first, rule.rebalance_band, settings), other)
-    pairs.append(("the bars were changed by the rule", "" if content_digest(bars) == before else "their digest differs"))
+    pairs.append(
+        ("the bars were changed by the rule", "" if content_digest(bars) == before else "their digest differs")
+    )
     return _determinism_result(pairs)
 
 
 def _determinism_result(pairs: Sequence[tuple[str, str]]) -> GateResult:
     wrong = [(what, where) for what, where in pairs if where]
-    evidence = {"comparisons": len(pairs), "kernels": "compiled" if compiling() else "interpreted"}
+    evidence: dict[str, Any] = {"comparisons": len(pairs), "kernels": "compiled" if compiling() else "interpreted"}
     evidence["differences"] = [f"{what}: {where}" for what, where in wrong]
     if wrong:
-        words = f"The same input gave different results ({wrong[0][0]}): {wrong[0][1]}. A rule may hold no state, clock or chance."
+        words = f"The same input gave different results ({wrong[0][0]}): {wrong[0][1]}. "
+        words += "A rule may hold no state, read no clock and use no chance."
     else:
         words = f"{len(pairs)} comparisons (again, rebuilt, interpreted; decisions and account) gave identical bits."
     return judge("determinism", "safety", (len(pairs) - len(wrong)) / len(pairs), "==", 1.0, words, evidence)
@@ -297,8 +355,8 @@ def _account(execution: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _backtest(bars: pd.DataFrame, decisions: pd.DataFrame, band: float, account: Mapping[str, float]) -> Any:
-    arrays = (bars["open"].to_numpy(), bars["close"].to_numpy(), decisions["target_weight"].to_numpy())
-    return simulate(*arrays, first=0, rebalance_band=band, **account)
+    opens, closes, weights = bars["open"].to_numpy(), bars["close"].to_numpy(), decisions["target_weight"].to_numpy()
+    return simulate(opens, closes, weights, first=0, rebalance_band=band, **account)
 
 
 def _decision_pairs(what: str, one: pd.DataFrame, other: pd.DataFrame) -> list[tuple[str, str]]:
@@ -308,7 +366,8 @@ def _decision_pairs(what: str, one: pd.DataFrame, other: pd.DataFrame) -> list[t
         where = ""
         if differing.size:
             row = int(differing[0])
-            where = f"{column} at {one.index[row].isoformat()} is {one[column].iloc[row]!r}, then {other[column].iloc[row]!r}"
+            values = f"{float(one[column].iloc[row])!r}, then {float(other[column].iloc[row])!r}"
+            where = f"{column} at {one.index[row].isoformat()} is {values}"
         pairs.append((what, where))
     return pairs
 
@@ -332,9 +391,13 @@ def _same_bits(one: float, other: float) -> bool:
     return bool(np.float64(one).tobytes() == np.float64(other).tobytes() or (math.isnan(one) and math.isnan(other)))
 
 
-def bundle_integrity(bundle: Path, trust: Any) -> GateResult:
-    """The bundle on the disk is complete, unaltered, and signed by a trusted key."""
-    raise NotImplementedError
+def bundle_integrity(bundle: str | os.PathLike[str], trust: TrustStore) -> GateResult:
+    """The bundle on the disk is complete, unaltered, and signed by a key in `trust`."""
+    problems = [problem._asdict() for problem in verify_bundle(bundle, trust).problems]
+    words = "Every file of the bundle is what was signed, by a trusted key."
+    if problems:
+        words = f"The bundle has {len(problems)} problem{'s' if len(problems) > 1 else ''}: {problems[0]['message']}"
+    return judge("bundle_integrity", "safety", len(problems), "==", 0, words, {"problems": problems})
 
 
 # Evidence gates ------------------------------------------------------------------------------------------------------
@@ -347,7 +410,11 @@ def out_of_sample_sharpe(figures: Mapping[str, Any], thresholds: Thresholds) -> 
         figure,
         lambda value: (
             f"Out of sample the annualised Sharpe ratio is {value:.2f}; at least {least:.2f} is demanded"
-            + (f" (in sample it was {figures['in_sample_sharpe']:.2f})." if _number(figures, "in_sample_sharpe") else ".")
+            + (
+                f" (in sample it was {figures['in_sample_sharpe']:.2f})."
+                if _number(figures, "in_sample_sharpe")
+                else "."
+            )
         ),
         "The out-of-sample Sharpe ratio is undefined: the strategy did not trade there, or its returns never vary.",
     )
@@ -405,10 +472,14 @@ def cost_stress(figures: Mapping[str, Any], thresholds: Thresholds) -> GateResul
     undefined = "The Sharpe ratio under stressed costs is undefined."
     if stressed is not None and figure is None:
         shown = "an unknown multiple of" if applied is None else f"{applied:g} times"
-        undefined = f"Costs were stressed at {shown} the normal ones, but {multiple:g} times is demanded: evaluate again."
+        undefined = (
+            f"Costs were stressed at {shown} the normal ones, but {multiple:g} times is demanded: evaluate again."
+        )
     words = _sentence(
         figure,
-        lambda value: f"With costs times {applied:g} the annualised Sharpe ratio is {value:.2f}; at least {least:.2f} is demanded.",
+        lambda value: (
+            f"At {applied:g} times the costs the Sharpe ratio is {value:.2f}; at least {least:.2f} is demanded."
+        ),
         undefined,
     )
     return judge("cost_stress", "evidence", figure, ">=", least, words, {"cost_stress_multiple": applied})
@@ -435,15 +506,16 @@ def _sentence(figure: float | None, defined: Callable[[float], str], undefined: 
 class Candidate:
     """Everything that gates look at.
 
-    `bars`: the research bars. `quality`: `QualityReport.to_dict()`. `proof`: what `prove_causality` returned. `figures`:
-    `out_of_sample_sharpe`, `in_sample_sharpe`, `deflated_sharpe`, `trials`, `trades`, `maximum_drawdown`,
-    `stressed_sharpe`, `cost_stress_multiple`; NaN or None where undefined. `execution`: costs and market.
+    `bars`: the research bars. `quality`: `QualityReport.to_dict()`. `proof`: what `prove_causality` returned, or its
+    `to_dict()`. `figures`: `out_of_sample_sharpe`, `in_sample_sharpe`, `deflated_sharpe`, `trials`, `trades`,
+    `maximum_drawdown`, `stressed_sharpe`, `cost_stress_multiple`; NaN or None where undefined. `execution`: costs,
+    cash and market, by the names of a bundle's execution.
     """
 
     rule: DecisionRule
     bars: pd.DataFrame
     quality: Mapping[str, Any]
-    proof: CausalityProof
+    proof: CausalityProof | Mapping[str, Any]
     figures: Mapping[str, Any]
     execution: Mapping[str, Any] = field(default_factory=dict)
 
@@ -458,8 +530,8 @@ class Gate:
 
 
 _BUILT_IN = (
-    Gate("data_quality", "safety", lambda candidate, _: data_quality(candidate.quality)),
-    Gate("causality", "safety", lambda candidate, _: causality(candidate.proof)),
+    Gate("data_quality", "safety", lambda candidate, _: data_quality(candidate.quality, candidate.bars)),
+    Gate("causality", "safety", lambda candidate, _: causality(candidate.proof, candidate.bars)),
     Gate(
         "decision_parity",
         "safety",
@@ -493,7 +565,9 @@ def available_gates() -> dict[str, Gate]:
         if not isinstance(gate, Gate):
             raise ParameterError(f"entry point {entry.value!r} in {ENTRY_POINTS!r} must name a Gate, not {gate!r}")
         if gate.name in gates or gate.name == "bundle_integrity":
-            raise ParameterError(f"entry point {entry.value!r}: there is already a gate {gate.name!r}; choose another name")
+            raise ParameterError(
+                f"entry point {entry.value!r}: there is already a gate {gate.name!r}; choose another name"
+            )
         gates[gate.name] = gate
     return gates
 
@@ -536,7 +610,9 @@ class Verdict:
     @property
     def failing(self) -> list[GateResult]:
         """Results that did not pass, safety first."""
-        return sorted((result for result in self.results if not result.passed), key=lambda result: result.tier != "safety")
+        return sorted(
+            (result for result in self.results if not result.passed), key=lambda result: result.tier != "safety"
+        )
 
     def summary(self) -> str:
         """One sentence: the permission and the failing gates with figure and threshold."""
@@ -562,7 +638,9 @@ class Verdict:
         return pd.DataFrame(rows, columns=columns, index=pd.Index([r.name for r in self.results], name="gate"))
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th style='text-align:left'>{name}</th>" for name in ("", "gate", "tier", "figure", "in words"))
+        head = "".join(
+            f"<th style='text-align:left'>{name}</th>" for name in ("", "gate", "tier", "figure", "in words")
+        )
         rows = "".join(_html_row(result) for result in self.results)
         return f"<p><b>{escape(self.summary())}</b></p><table><tr>{head}</tr>{rows}</table>"
 

@@ -137,6 +137,10 @@ def _counted(trials: Trials) -> int:
     evidence = getattr(trials, "sharpes", None)
     if isinstance(evidence, Sized) and len(evidence) > count:
         raise ParameterError(f"trials.count is {count} but it carries {len(evidence)} Sharpe ratios")
+    if isinstance(evidence, Sized) and len(evidence) < 2 <= int(count) and variance == 0.0:
+        raise ParameterError(
+            f"{count} trials but {len(evidence)} defined Sharpe ratios: their variance is unknown, not 0"
+        )
     return int(count)
 
 # %% ../../nbs/validation/00_sharpe.ipynb #c8c78eea

@@ -199,8 +199,8 @@ class VenueMarket:
     bars: pd.DataFrame = field(repr=False)
     fee_rate: float = 0.001
     slippage: float = 0.0005
-    lots_per_unit: float = 1e5
-    minimum_notional: float = 5.0
+    lots_per_unit: float = 10_000.0
+    minimum_notional: float = 10.0
     price_decimals: int = 8
 
     def __post_init__(self) -> None:
@@ -249,7 +249,7 @@ class VenueMarket:
         return step
 
     def lots(self, quantity: float) -> int:
-        """Whole lots nearest to `quantity`; holdings carry float dust from adding and subtracting."""
+        """Whole lots nearest to `quantity`."""
         return round(quantity * self.lots_per_unit)
 
 
@@ -280,7 +280,7 @@ class PaperExchange:
         self._ticks = [*opens, max(tape.end for tape in tapes)]
         self._tick = _first_tick(self._ticks, start)
         self._shown: set[str] = set()
-        self._newest_of: dict[str, Order] = {}
+        self._newest_of: dict[tuple[str, str | None], Order] = {}
         self._trades = 0
 
     @property
@@ -365,14 +365,14 @@ class PaperExchange:
         name = client_order_id or f"venue-{number}"
         order = Order(number, name, symbol, side, amount, self.clock, status, fill)
         self.orders.append(order)
-        self._newest_of[name] = order
+        self._newest_of[symbol, name] = order
         return order
 
     def find_order(self, symbol: str, order_id: int | None = None, client_order_id: str | None = None) -> Order:
         """The order with this id, or the newest with this client order id; `Refusal` when there is none."""
         wanted = self.market(symbol).id
         if order_id is None:
-            found = self._newest_of.get(client_order_id or "")
+            found = self._newest_of.get((wanted, client_order_id))
         else:
             found = self.orders[order_id - 1] if 1 <= order_id <= len(self.orders) else None
         if found is None or found.symbol != wanted or client_order_id not in (None, found.client_order_id):
@@ -413,11 +413,11 @@ class PaperExchange:
         position = self.positions[market.base]
         price = kernel.fill_price(open_price, math.copysign(1.0, quantity), market.slippage)
         paid = kernel.fee(quantity, price, market.fee_rate)
-        short = market.lots(position) + market.lots(quantity) < 0
-        if short or kernel.admissible(self.cash, position, quantity, price, paid, 1.0) != kernel.FILLED:
+        lots = market.lots(position) + market.lots(quantity)
+        if lots < 0 or kernel.admissible(self.cash, position, quantity, price, paid, 1.0) != kernel.FILLED:
             raise Refusal(Reason.BALANCE)
         self.cash = kernel.cash_after(self.cash, quantity, price, paid)
-        self.positions[market.base] = position + quantity
+        self.positions[market.base] = lots / market.lots_per_unit  # a decimal, as on an exchange: no float dust
         self._trades += 1
         return Fill(self._trades, abs(quantity), price, paid, self.clock)
 

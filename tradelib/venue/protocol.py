@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -139,6 +140,21 @@ class Parameters:
     def client_order_id(self, name: str) -> str | None:
         """A client order id: 1 to 36 letters, digits, hyphens and underscores."""
         return self.text(name, _CLIENT_ORDER_ID)
+
+    def symbols(self) -> list[str] | None:
+        """The symbols of `symbol` or of the JSON array `symbols`; None when neither was sent. -1128 for both, -1135."""
+        one, many = self.text("symbol"), self.text("symbols")
+        if many is None:
+            return None if one is None else [one]
+        if one is not None:
+            raise BinanceError(-1128, "Combination of optional parameters invalid.")
+        try:
+            found = json.loads(many)
+        except ValueError:
+            found = None
+        if not isinstance(found, list) or not all(isinstance(symbol, str) for symbol in found):
+            raise BinanceError(-1135, "JSON sent for parameter 'symbols' is not valid")
+        return found
 
     def order_reference(self) -> tuple[int | None, str | None]:
         """`orderId` and `origClientOrderId`, at least one of them; -1102 when neither was sent."""

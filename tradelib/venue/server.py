@@ -154,8 +154,8 @@ class _Endpoints:
         return {"moved": moved, **self.clock(parameters)}
 
     def _markets(self, parameters: Parameters) -> list[VenueMarket]:
-        symbol = parameters.text("symbol")
-        return list(self.exchange.markets.values()) if symbol is None else [self.exchange.market(symbol)]
+        symbols = parameters.symbols()
+        return [self.exchange.market(symbol) for symbol in (self.exchange.markets if symbols is None else symbols)]
 
     def _tickers(self, parameters: Parameters, shape: Callable[[PaperExchange, str], Any]) -> Any:
         rows = [shape(self.exchange, market.id) for market in self._markets(parameters)]
@@ -190,10 +190,10 @@ def _routes(serve: _Endpoints) -> list[_Route]:
     return [
         public("/api/v3/ping", serve.ping),
         public("/api/v3/time", serve.time),
-        public("/api/v3/exchangeInfo", serve.exchange_info, "symbol"),
+        public("/api/v3/exchangeInfo", serve.exchange_info, "symbol symbols"),
         public("/api/v3/klines", serve.klines, "symbol interval startTime endTime limit"),
-        public("/api/v3/ticker/price", serve.price, "symbol"),
-        public("/api/v3/ticker/bookTicker", serve.book, "symbol"),
+        public("/api/v3/ticker/price", serve.price, "symbol symbols"),
+        public("/api/v3/ticker/bookTicker", serve.book, "symbol symbols"),
         signed("GET", "/api/v3/account", serve.account, "omitZeroBalances"),
         signed("POST", "/api/v3/order", serve.place, order),
         signed("GET", "/api/v3/order", serve.order, "symbol orderId origClientOrderId"),
@@ -391,8 +391,8 @@ def run_venue(
     cash: float = 100_000.0,
     fee_rate: float = 0.001,
     slippage: float = 0.0005,
-    lots_per_unit: float = 1e5,
-    minimum_notional: float = 5.0,
+    lots_per_unit: float = 10_000.0,
+    minimum_notional: float = 10.0,
     start: Any = None,
     pace: str = "poll",
     seconds_per_bar: float | None = None,

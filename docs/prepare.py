@@ -1,0 +1,105 @@
+"""Readies the notebooks and the index of the reference for the site: `make docs` calls it before sphinx.
+
+What steers nbdev is not for readers: directives are cut off, hidden cells and bare imports are left out, and each
+chapter says which module it becomes.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+
+from tests.checks.code import public_names
+from tests.checks.notebooks import Cell, read
+from tests.environment import PROJECT
+
+ROOMS = {
+    "data": "Data: bars, files, sources, quality",
+    "indicators": "Indicators",
+    "strategies": "Strategies",
+    "risk": "Risk: sizing",
+    "backtest": "Backtest: decisions, engine, metrics, trials",
+    "validation": "Validation: Sharpe ratios, causality",
+    "report": "Reports",
+}
+PLAIN = {
+    "ledger": "Ledger: one append-only, hash-chained history",
+    "bundle": "Bundle: what promotion seals and the runner trades",
+    "promotion": "Promotion: gates, registry, parity",
+    "venue": "Venue: a local exchange for paper trading",
+    "live": "Live: the runner",
+}
+FOUNDATIONS = {
+    "errors": "Errors",
+    "parameters": "Parameter objects",
+    "home": "Where state is kept",
+    "cli": "Command line",
+}
+
+
+def main() -> None:
+    """Write `docs/_nbs` anew."""
+    target = PROJECT / "docs/_nbs"
+    shutil.rmtree(target, ignore_errors=True)
+    for path in sorted(PROJECT.glob("nbs/*/*.ipynb")):
+        chapter = target / path.relative_to(PROJECT / "nbs")
+        chapter.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(readable(path), chapter)
+    (target / "index.md").write_text(contents(target), encoding="utf-8")
+    (target / "reference.md").write_text(reference(), encoding="utf-8")
+
+
+def readable(path: Path) -> nbformat.NotebookNode:
+    """A notebook as its readers want it."""
+    notebook = nbformat.read(path, as_version=4)
+    pairs = zip(read(path), notebook.cells, strict=True)
+    module = re.findall(r"default_exp\s+(\S+)", path.read_text(encoding="utf-8"))[0].removesuffix("\\n")
+    notebook.cells = [raw for cell, raw in pairs if not left_out(cell)]
+    for raw in notebook.cells:
+        raw.source = re.sub(r"^#\|.*\n?", "", raw.source, flags=re.MULTILINE).strip()
+    title, _, rest = notebook.cells[0].source.partition("\n")
+    notebook.cells[0].source = f"{title}\n{rest}\n\nModule: {{py:mod}}`tradelib.{module}`"
+    return notebook
+
+
+def left_out(cell: Cell) -> bool:
+    """Cells that steer nbdev, hide from the reader, or only import for the package."""
+    if cell.kind != "code":
+        return not cell.source.strip()
+    return "default_exp" in cell.directives or cell.hidden or (cell.exported and cell.only_imports)
+
+
+def contents(target: Path) -> str:
+    """The lessons, room by room from the ground up."""
+    parts = ["# The lessons", "Each chapter is a notebook; the package is exported from it.", ""]
+    for room, title in ROOMS.items():
+        chapters = [f"{room}/{path.stem}" for path in sorted((target / room).glob("*.ipynb"))]
+        if chapters:
+            parts += ["```{toctree}", f":caption: {title}", ":maxdepth: 1", *chapters, "```", ""]
+    return "\n".join(parts)
+
+
+def reference() -> str:
+    """Every room with the names that it offers, each a link to its description."""
+    parts = ["# Reference", "", "What each room offers. The pages below tell parameters, units, errors and sources.", ""]
+    for name, title in {**ROOMS, **PLAIN, **FOUNDATIONS}.items():
+        package = PROJECT / "tradelib" / name
+        modules = sorted(package.glob("*.py")) if package.is_dir() else [package.with_suffix(".py")]
+        offered = {public: module for module in modules if module.exists() for public in public_names(module)}
+        names = public_names(package / "__init__.py") if package.is_dir() else offered
+        links = [f"{{py:obj}}`{public} <{dotted(offered[public])}.{public}>`" for public in names if public in offered]
+        if links:
+            parts += [f"## {title}", "", f"`from tradelib.{name} import` …", "", ", ".join(links), ""]
+    return "\n".join([*parts, "```{toctree}", ":hidden:", "All modules <../_reference/tradelib/tradelib>", "```", ""])
+
+
+def dotted(module: Path) -> str:
+    """The import name of a module's file."""
+    return ".".join(module.relative_to(PROJECT).with_suffix("").parts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""The setting that every stage of one candidate shares: bars, costs, market, cash, windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from pipelines.artifacts import artifact, read_json
+from pipelines.params import Account, Params
+from tradelib.backtest.costs import Costs, Market
+from tradelib.backtest.decision import DecisionRule
+from tradelib.data.files import read_bars
+
+__all__ = ["Setting", "chosen_rule", "execution", "setting"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Keyword arguments of a backtest of one candidate, and its research bars."""
+
+    bars: pd.DataFrame
+    costs: Costs
+    market: Market
+    cash: float
+
+    @property
+    def account(self) -> dict[str, Any]:
+        """`costs`, `market` and `cash`, as `run`, `evaluate` and `sweep` take them."""
+        return {"costs": self.costs, "market": self.market, "cash": self.cash}
+
+
+def setting(params: Params, candidate: str) -> Setting:
+    """The setting of `candidate`, on the research bars of its market."""
+    market = params.strategies[candidate].market
+    account = params.account.model_dump()
+    cash = account.pop("cash")
+    return Setting(read_bars(artifact("data", market, "research.parquet")), params.costs, Market(**account), cash)
+
+
+def chosen_rule(candidate: str) -> DecisionRule:
+    """The rule that research chose for `candidate`."""
+    return DecisionRule.from_config(read_json(artifact("research", candidate, "rule.json"))["rule"])
+
+
+def execution(bars: pd.DataFrame, costs: Costs, account: Account) -> dict[str, Any]:
+    """How decisions become orders, as the bundle states it (without the warm-up, which promotion measures)."""
+    identity = {key: bars.attrs[key] for key in ("symbol", "timeframe", "calendar")}
+    return {**identity, **costs.model_dump(), **account.model_dump()}

@@ -1,0 +1,1 @@
+"""One module per stage of `dvc.yaml`, each with `SECTIONS` (the parameters it reads) and `main`."""

@@ -1,0 +1,69 @@
+"""Hold a candidate against every gate: safety opens paper trading, evidence opens live trading."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipelines.artifacts import artifact, read_json, write_json
+from pipelines.params import Params
+from pipelines.setting import Setting, chosen_rule, execution, setting
+from tradelib.backtest.engine import evaluate
+from tradelib.backtest.trials import TrialSummary, family_of
+from tradelib.promotion.gates import Candidate, run_gates, verdict
+from tradelib.validation.causality import prove_causality
+from tradelib.validation.sharpe import SharpeEvidence, deflated_sharpe
+
+SECTIONS = ("windows", "costs", "account", "strategies", "causality", "gates")
+
+
+def main(params: Params, candidate: str) -> None:
+    """Write `gates.json`: every gate's result, the figures they judged, the causality proof and the verdict."""
+    here, rule = setting(params, candidate), chosen_rule(candidate)
+    metrics = read_json(artifact("evaluate", candidate, "metrics.json"))
+    evidence = _deflated(params, candidate, here)
+    figures = _figures(metrics, evidence)
+    proof = prove_causality(rule, here.bars, every=params.causality.every)
+    quality = read_json(artifact("quality", params.strategies[candidate].market, "quality.json"))
+    terms = execution(here.bars, here.costs, params.account)
+    results = run_gates(Candidate(rule, here.bars, quality, proof, figures, terms), params.gates)
+    outcome = verdict(results)
+    write_json(
+        artifact("gates", candidate, "gates.json"),
+        {
+            "gates": [result.to_dict() for result in results],
+            "permission": outcome.permission,
+            "summary": outcome.summary(),
+            "figures": figures,
+            "sharpe": evidence.to_dict(),
+            "causality": proof.to_dict(),
+        },
+    )
+
+
+def _deflated(params: Params, candidate: str, here: Setting) -> SharpeEvidence:
+    """The in-sample Sharpe ratio of the chosen rule, deflated by all counted trials of its family."""
+    rule = chosen_rule(candidate)
+    family = family_of(type(rule.strategy).__name__, here.bars.attrs["symbol"], here.bars.attrs["timeframe"])
+    counted = read_json(artifact("trials", "trials.json"))[family]
+    trials = TrialSummary(family, counted["count"], tuple(counted["sharpes"]))
+    first = read_json(artifact("research", candidate, "rule.json"))["start"]
+    chosen = evaluate(rule, here.bars, start=first, end=params.windows.in_sample.end, **here.account)
+    confidence = params.gates.minimum_deflated_sharpe
+    return deflated_sharpe(chosen.returns, trials, confidence=confidence, periods_per_year=chosen.periods_per_year)
+
+
+def _figures(metrics: dict[str, Any], evidence: SharpeEvidence) -> dict[str, Any]:
+    """The figures that gates judge; drawdown and trades over what was not seen."""
+    unseen = metrics["out_of_sample"]
+    return {
+        "in_sample_sharpe": metrics["in_sample"]["sharpe_ratio"],
+        "out_of_sample_sharpe": unseen["sharpe_ratio"],
+        "out_of_sample_observations": unseen["observations"],
+        "probabilistic_sharpe": evidence.probabilistic,
+        "deflated_sharpe": evidence.deflated,
+        "trials": evidence.trials,
+        "trades": unseen["trades"],
+        "maximum_drawdown": unseen["maximum_drawdown"],
+        "stressed_sharpe": metrics["stressed"]["sharpe_ratio"],
+        "cost_stress_multiple": metrics["cost_stress_multiple"],
+    }

@@ -1,0 +1,76 @@
+"""Log the candidate's run in MLflow and register its rule, alias `challenger`.
+
+Version and run id belong to this clone's registry and go to `runs/register/`; what DVC tracks is what was registered.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipelines.artifacts import artifact, local_state, read_json, root, write_json
+from pipelines.params import Params
+from pipelines.provenance import provenance
+from pipelines.setting import chosen_rule, setting
+from tradelib.bundle.runtime import package_digest
+from tradelib.promotion.registry import Registry
+
+SECTIONS = ("windows", "costs", "account", "strategies")
+
+_COMPARED = (
+    "annual_return",
+    "annual_volatility",
+    "sharpe_ratio",
+    "sortino_ratio",
+    "maximum_drawdown",
+    "trades",
+    "exposure",
+)
+
+
+def main(params: Params, candidate: str) -> None:
+    """Write `registered.json`; the registry holds run, model version and files."""
+    here, rule = setting(params, candidate), chosen_rule(candidate)
+    gates = read_json(artifact("gates", candidate, "gates.json"))
+    digests = {
+        "rule_digest": rule.digest,
+        "data_digest": here.bars.attrs["digest"],
+        "package_digest": package_digest(),
+    }
+    registered = Registry(root()).log_candidate(
+        name=candidate,
+        params=_chosen(rule.to_config()) | here.costs.model_dump(),
+        metrics=_metrics(candidate, gates["figures"]),
+        tags=digests | provenance(candidate) | {"trials": gates["figures"]["trials"], "verdict": gates["permission"]},
+        rule_config=rule.to_config(),
+        market={key: here.bars.attrs[key] for key in ("symbol", "timeframe", "calendar")},
+        artifacts={
+            "research": artifact("research", candidate),
+            "evaluation": artifact("evaluate", candidate),
+            "gates": artifact("gates", candidate, "gates.json"),
+        },
+        description=gates["summary"],
+    )
+    write_json(local_state("register", f"{candidate}.json"), registered.to_dict())
+    write_json(
+        artifact("register", candidate, "registered.json"), {"name": candidate, "alias": registered.alias, **digests}
+    )
+
+
+def _chosen(config: dict[str, Any]) -> dict[str, Any]:
+    """The rule as flat parameters, such as `strategy.fast`."""
+    flat: dict[str, Any] = {"rebalance_band": config["rebalance_band"]}
+    for part in ("strategy", "sizing"):
+        flat[part] = config[part]["name"]
+        flat |= {f"{part}.{name}": value for name, value in config[part]["params"].items()}
+    return flat
+
+
+def _metrics(candidate: str, figures: dict[str, Any]) -> dict[str, float | None]:
+    """Figures of both windows by name, so that MLflow's compare page tells the story."""
+    windows = read_json(artifact("evaluate", candidate, "metrics.json"))
+    compared = {
+        f"{name}.{figure}": windows[name][figure] for name in ("in_sample", "out_of_sample") for figure in _COMPARED
+    }
+    return compared | {
+        name: figures[name] for name in ("deflated_sharpe", "probabilistic_sharpe", "stressed_sharpe", "trials")
+    }

@@ -1,0 +1,468 @@
+"""Attacks on a sealed folder: each is seen, and named in plain words."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import random
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tradelib.bundle import TrustStore, load_bundle, reproduce_golden, verify_bundle
+from tradelib.bundle.keys import key_id
+from tradelib.bundle.layout import parse_json
+from tradelib.errors import BundleError
+
+OTHER = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
+PREFIX = b"tradelib-bundle/1\n"
+
+
+def line(value: Any) -> bytes:
+    return (json.dumps(value, sort_keys=True, separators=(",", ":")) + "\n").encode()
+
+
+def sign(path: Path, key: Ed25519PrivateKey, claimed: str | None = None, prefix: bytes = PREFIX) -> None:
+    """Sign whatever manifest is there."""
+    signature = base64.b64encode(key.sign(prefix + (path / "manifest.json").read_bytes())).decode()
+    identity = claimed or key_id(key.public_key())
+    (path / "signature.json").write_bytes(line({"algorithm": "Ed25519", "key_id": identity, "signature": signature}))
+
+
+def insider(path: Path, key: Ed25519PrivateKey, contents: dict[str, bytes] | None = None, /, **fields: Any) -> None:
+    """Somebody who holds the trusted key: replaces files, makes the manifest fit, and signs."""
+    manifest = json.loads((path / "manifest.json").read_bytes())
+    for name, content in (contents or {}).items():
+        (path / name).write_bytes(content)
+        manifest["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    (path / "manifest.json").write_bytes(line(manifest | fields))
+    sign(path, key)
+
+
+def listing(path: Path, name: str, record: Any) -> dict[str, Any]:
+    files = json.loads((path / "manifest.json").read_bytes())["files"]
+    return {"files": files | {name: record}}
+
+
+def test_the_untouched_bundle_is_accepted(workshop: Any, tmp_path: Path) -> None:
+    path = workshop.copy(tmp_path)
+    assert verify_bundle(path, workshop.trust).problems == ()
+    assert load_bundle(str(path), workshop.trust).digest == workshop.bundle.digest
+    (tmp_path / "current").symlink_to(path)
+    assert load_bundle(tmp_path / "current", workshop.trust).path == path
+    moved = path.rename(tmp_path / "any-other-name")
+    assert load_bundle(moved, workshop.trust).digest == workshop.bundle.digest
+
+
+def test_every_flipped_byte_is_seen(workshop: Any, tmp_path: Path) -> None:
+    """All bytes of manifest, signature and small files; a seeded sample of the rest."""
+    path, choose = workshop.copy(tmp_path), random.Random(20261121)
+    for file in sorted(item for item in path.rglob("*") if item.is_file()):
+        whole = file.read_bytes()
+        small = len(whole) <= 500 or file.name in ("manifest.json", "signature.json")
+        places = range(len(whole)) if small else {0, len(whole) - 1, *choose.sample(range(len(whole)), 80)}
+        for place in places:
+            altered = bytearray(whole)
+            altered[place] ^= choose.choice([1, 2, 4, 8, 16, 32, 64, 128])
+            file.write_bytes(altered)
+            assert not verify_bundle(path, workshop.trust).ok, (file.name, place)
+        for content in (b"", whole[:-1], whole + b"\n", whole + b"\0"):
+            file.write_bytes(content)
+            assert not verify_bundle(path, workshop.trust).ok, (file.name, content[-3:])
+        file.write_bytes(whole)
+    assert verify_bundle(path, workshop.trust).ok
+
+
+def test_every_missing_file_is_named(workshop: Any, tmp_path: Path) -> None:
+    path = workshop.copy(tmp_path)
+    for file in sorted(item for item in path.rglob("*") if item.is_file()):
+        hidden = file.rename(tmp_path / "hidden")
+        name = file.relative_to(path).as_posix()
+        problem = verify_bundle(path, workshop.trust).problems[0]
+        assert (problem.code, problem.file) == ("missing", name)
+        with pytest.raises(BundleError, match=f"{file.name}.* is missing"):
+            load_bundle(path, workshop.trust)
+        hidden.rename(file)
+
+
+def add(name: str) -> Callable[[Path, Any], None]:
+    def attack(path: Path, workshop: Any) -> None:
+        (path / name).parent.mkdir(exist_ok=True, parents=True)
+        (path / name).write_text("x")
+
+    return attack
+
+
+def replaced_by_link(path: Path, workshop: Any) -> None:
+    (path / "rule.json").rename(path.parent / "elsewhere.json")
+    (path / "rule.json").symlink_to(path.parent / "elsewhere.json")
+
+
+def folder_replaced_by_link(path: Path, workshop: Any) -> None:
+    (path / "golden").rename(path.parent / "golden")
+    (path / "golden").symlink_to(path.parent / "golden")
+
+
+def replaced_by_pipe(path: Path, workshop: Any) -> None:
+    (path / "rule.json").unlink()
+    os.mkfifo(path / "rule.json")
+
+
+def grown(name: str, size: int) -> Callable[[Path, Any], None]:
+    def attack(path: Path, workshop: Any) -> None:
+        os.truncate(path / name, size)
+
+    return attack
+
+
+def many_files(path: Path, workshop: Any) -> None:
+    for number in range(100):
+        (path / f"{number}").touch()
+
+
+def raw_manifest(change: Callable[[bytes], bytes]) -> Callable[[Path, Any], None]:
+    """The manifest's bytes changed and signed again with the trusted key."""
+
+    def attack(path: Path, workshop: Any) -> None:
+        manifest = path / "manifest.json"
+        manifest.write_bytes(change(manifest.read_bytes()))
+        sign(path, workshop.key)
+
+    return attack
+
+
+def fields(**changes: Any) -> Callable[[Path, Any], None]:
+    return lambda path, workshop: insider(path, workshop.key, **changes)
+
+
+def listed(name: str, record: Any) -> Callable[[Path, Any], None]:
+    return lambda path, workshop: insider(path, workshop.key, **listing(path, name, record))
+
+
+def unlisted(name: str) -> Callable[[Path, Any], None]:
+    def attack(path: Path, workshop: Any) -> None:
+        files = json.loads((path / "manifest.json").read_bytes())["files"]
+        (path / name).unlink()
+        insider(path, workshop.key, files={key: record for key, record in files.items() if key != name})
+
+    return attack
+
+
+def payload(name: str, content: bytes) -> Callable[[Path, Any], None]:
+    return lambda path, workshop: insider(path, workshop.key, {name: content})
+
+
+def edited(name: str, change: Callable[[Any], Any]) -> Callable[[Path, Any], None]:
+    def attack(path: Path, workshop: Any) -> None:
+        insider(path, workshop.key, {name: line(change(json.loads((path / name).read_bytes())))})
+
+    return attack
+
+
+def signature(**changes: Any) -> Callable[[Path, Any], None]:
+    def attack(path: Path, workshop: Any) -> None:
+        content = json.loads((path / "signature.json").read_bytes()) | changes
+        (path / "signature.json").write_bytes(line(content))
+
+    return attack
+
+
+def signed_by_a_stranger(path: Path, workshop: Any) -> None:
+    sign(path, OTHER)
+
+
+def stranger_who_claims_to_be_the_owner(path: Path, workshop: Any) -> None:
+    sign(path, OTHER, claimed=key_id(workshop.key.public_key()))
+
+
+def signed_for_another_purpose(path: Path, workshop: Any) -> None:
+    sign(path, workshop.key, prefix=b"")
+
+
+def signed_for_another_format(path: Path, workshop: Any) -> None:
+    sign(path, workshop.key, prefix=b"tradelib-bundle/2\n")
+
+
+def signature_of_another_bundle(path: Path, workshop: Any) -> None:
+    other = workshop.reseal(path.parent / "other", figures={"sharpe": 9.0})
+    shutil.copy(other.path / "signature.json", path)
+
+
+def file_of_another_bundle(path: Path, workshop: Any) -> None:
+    other = workshop.reseal(path.parent / "other", figures={"sharpe": 9.0})
+    shutil.copy(other.path / "evidence" / "figures.json", path / "evidence")
+
+
+def two_files_swapped(path: Path, workshop: Any) -> None:
+    (path / "data.json").rename(path / "swap")
+    (path / "provenance.json").rename(path / "data.json")
+    (path / "swap").rename(path / "provenance.json")
+
+
+def permission_raised(path: Path, workshop: Any) -> None:
+    manifest = path / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"paper"', b'"live"'))
+
+
+def wheel_with(name: str, content: bytes) -> Callable[[Path, Any], None]:
+    def attack(path: Path, workshop: Any) -> None:
+        wheel = next((path / "package").glob("*.whl"))
+        with zipfile.ZipFile(wheel, "a") as archive:
+            archive.writestr(zipfile.ZipInfo(name), content)
+        insider(path, workshop.key, {f"package/{wheel.name}": wheel.read_bytes()})
+
+    return attack
+
+
+def second_wheel(path: Path, workshop: Any) -> None:
+    name = "package/tradelib-9.9.9-py3-none-any.whl"
+    shutil.copy(next((path / "package").glob("*.whl")), path / name)
+    insider(path, workshop.key, {name: (path / name).read_bytes()})
+
+
+def row(**changes: Any) -> Callable[[Any], Any]:
+    return lambda rows: [*rows[:-1], rows[-1] | changes]
+
+
+RECORD = {"sha256": "0" * 64, "bytes": 1}
+ATTACKS: dict[str, tuple[Callable[[Path, Any], None], str, str]] = {
+    # The folder
+    "extra file": (add("notes.txt"), "extra", "notes.txt is not part of the bundle"),
+    "extra file beside the wheel": (add("package/sitecustomize.py"), "extra", "sitecustomize.py is not part"),
+    "extra file in a new folder": (add("new/notes.txt"), "extra", "new/notes.txt"),
+    "hidden file": (add(".env"), "extra", ".env"),
+    "file with an unprintable name": (add("a\nb\udcff"), "extra", "udcff is not part"),
+    "deep folders": (add("a/b/c/d/e/f/x"), "extra", "lies deeper"),
+    "many files": (many_files, "extra", "more than 64 files"),
+    "file replaced by a link": (replaced_by_link, "link", "rule.json is a symbolic link"),
+    "folder replaced by a link": (folder_replaced_by_link, "link", "golden is a symbolic link"),
+    "file replaced by a pipe": (replaced_by_pipe, "link", "rule.json is a pipe or a device"),
+    "manifest grown": (grown("manifest.json", 70_000), "size", "manifest.json is larger"),
+    "file grown": (grown("data.json", 64 * 2**20 + 1), "size", "data.json is larger"),
+    "file emptied": (grown("data.json", 0), "altered", "data.json was altered"),
+    "file of another bundle": (file_of_another_bundle, "altered", "figures.json was altered"),
+    "two files swapped": (two_files_swapped, "altered", "data.json was altered"),
+    # The signature
+    "unknown key": (signed_by_a_stranger, "unknown-key", "which is not trusted"),
+    "forged key id": (stranger_who_claims_to_be_the_owner, "signature", "does not fit"),
+    "no domain in the signature": (signed_for_another_purpose, "signature", "does not fit"),
+    "signature for another format": (signed_for_another_format, "signature", "does not fit"),
+    "signature of another bundle": (signature_of_another_bundle, "signature", "does not fit"),
+    "permission raised": (permission_raised, "signature", "does not fit"),
+    "algorithm none": (signature(algorithm="none"), "signature", "only Ed25519"),
+    "algorithm missing": (signature(algorithm=None), "signature", "only Ed25519"),
+    "empty signature": (signature(signature=""), "signature", "does not fit"),
+    "signature that is not base64": (signature(signature="§"), "signature", "not a signature"),
+    "signature that is a number": (signature(signature=1), "signature", "not a signature"),
+    "key id that is a list": (signature(key_id=["x"]), "signature", "not a signature"),
+    "key id that is a path": (signature(key_id="../../x"), "unknown-key", "which is not trusted"),
+    "more in the signature": (signature(comment="hello"), "signature", "not a signature"),
+    # The manifest, signed by somebody who holds the key
+    "newer format": (fields(format="tradelib-bundle/2"), "format", "tradelib-bundle/2"),
+    "no format": (raw_manifest(lambda raw: b"{}\n"), "manifest", "not the manifest"),
+    "manifest is a list": (raw_manifest(lambda raw: b"[]\n"), "manifest", "not the manifest"),
+    "manifest is not JSON": (raw_manifest(lambda raw: raw[:-5]), "manifest", "not valid JSON"),
+    "manifest is deep": (raw_manifest(lambda raw: b"[" * 60_000), "manifest", "nested too deeply|not valid JSON"),
+    "manifest in another encoding": (raw_manifest(lambda raw: raw.decode().encode("utf-16")), "manifest", "not valid"),
+    "byte order mark": (raw_manifest(lambda raw: b"\xef\xbb\xbf" + raw), "manifest", "not valid JSON"),
+    "spaces in the manifest": (raw_manifest(lambda raw: raw.replace(b":", b": ")), "manifest", "not in canonical form"),
+    "two lines at the end": (raw_manifest(lambda raw: raw + b"\n"), "manifest", "not in canonical form"),
+    "key twice": (
+        raw_manifest(lambda raw: raw.replace(b'"permission":"paper"', b'"permission":"paper","permission":"live"')),
+        "manifest",
+        "'permission' is there twice",
+    ),
+    "unknown field": (fields(run="rm -rf"), "manifest", "exactly the fields"),
+    "name is a number": (fields(name=1), "manifest", "exactly the fields"),
+    "name is a path": (fields(name="../x"), "content", "cannot be called"),
+    "permission unknown": (fields(permission="root"), "content", "must be one of paper, live"),
+    "permission without evidence": (fields(permission="live"), "content", "failed: deflated sharpe"),
+    "path that escapes": (listed("../../etc/passwd", RECORD), "path", "which does not belong"),
+    "absolute path": (listed("/etc/passwd", RECORD), "path", "which does not belong"),
+    "manifest lists itself": (listed("manifest.json", RECORD), "path", "which does not belong"),
+    "wheel of another project": (listed("package/evil-1.0-py3-none-any.whl", RECORD), "path", "does not belong"),
+    "wheel in a folder above": (listed("package/tradelib-/../x.whl", RECORD), "path", "does not belong"),
+    "two wheels": (second_wheel, "manifest", "2 wheels instead of one"),
+    "no gates": (unlisted("evidence/gates.json"), "manifest", "lists no evidence/gates.json"),
+    "no wheel": (unlisted("package/tradelib-0.1.0-py3-none-any.whl"), "manifest", "lists no package/<wheel>"),
+    "size is true": (listed("data.json", RECORD | {"bytes": True}), "manifest", "does not list files"),
+    "size is negative": (listed("data.json", RECORD | {"bytes": -1}), "manifest", "does not list files"),
+    "hash in capitals": (listed("data.json", RECORD | {"sha256": "A" * 64}), "manifest", "does not list files"),
+    "hash with a line": (listed("data.json", RECORD | {"sha256": "0" * 64 + "\n"}), "manifest", "does not list files"),
+    "record is text": (listed("data.json", "0" * 64), "manifest", "does not list files"),
+    "files is a list": (fields(files=[]), "manifest", "does not list files"),
+    # The files, signed by somebody who holds the key
+    "gate twice in one object": (
+        payload("evidence/gates.json", b'[{"tier":"safety","name":"x","passed":false,"passed":true}]'),
+        "content",
+        "'passed' is there twice",
+    ),
+    "gates are no list": (payload("evidence/gates.json", b"{}"), "content", "must be a list"),
+    "figure is NaN": (payload("evidence/figures.json", b'{"sharpe":NaN}'), "content", "NaN is not a JSON number"),
+    "figure overflows": (payload("evidence/figures.json", b'{"sharpe":1e999}'), "content", "larger than any float"),
+    "figures are a list": (payload("evidence/figures.json", b"[]"), "content", "must hold an object"),
+    "strategy unknown": (
+        edited("rule.json", lambda rule: rule | {"strategy": {"name": "Moon", "params": {}}}),
+        "content",
+        "no strategy 'Moon'",
+    ),
+    "strategy name is a list": (
+        edited("rule.json", lambda rule: rule | {"strategy": {"name": ["x"], "params": {}}}),
+        "content",
+        "",
+    ),
+    "parameter unknown": (
+        edited("rule.json", lambda rule: rule | {"strategy": {"name": "TrendFollowing", "params": {"fats": 5}}}),
+        "content",
+        "fats",
+    ),
+    "rule is a number": (payload("rule.json", b"1"), "content", "must hold an object"),
+    "execution with leverage": (
+        edited("execution.json", lambda execution: execution | {"maximum_leverage": 1e9}),
+        "content",
+        "maximum_leverage must be a number from",
+    ),
+    "execution of another market": (
+        edited("execution.json", lambda execution: execution | {"symbol": "DOGE/USDT"}),
+        "content",
+        "trades symbol 'DOGE/USDT'",
+    ),
+    "golden bars are garbage": (payload("golden/bars.csv", b"time,open\n1,2\n"), "content", "bars.csv"),
+    "golden decision for another bar": (
+        edited("golden/decisions.json", row(time="2030-01-01T00:00:00+00:00")),
+        "content",
+        "do not belong to the 80 golden bars",
+    ),
+    "golden decision is text": (edited("golden/decisions.json", row(signal="1.0")), "content", "not a list of time"),
+    "golden decisions are empty": (payload("golden/decisions.json", b"[]"), "content", "do not belong"),
+    "golden decisions decide nothing": (
+        edited("golden/decisions.json", lambda rows: [item | {"target_weight": None} for item in rows]),
+        "content",
+        "they prove nothing",
+    ),
+    "wheel with one more module": (
+        wheel_with("tradelib/zz_backdoor.py", b"import os"),
+        "content",
+        "does not hold the package",
+    ),
+    "wheel that shadows a module": (
+        wheel_with("tradelib/errors.cpython-311-x86_64-linux-gnu.so", b"\x7fELF"),
+        "content",
+        "does not hold the package",
+    ),
+    "wheel that leaves its folder": (wheel_with("../tradelib/x.py", b""), "content", "a path that leaves it"),
+    "wheel is no archive": (payload("package/tradelib-0.1.0-py3-none-any.whl", b"PK"), "content", "not a whole zip"),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_attack_is_seen_and_named(workshop: Any, tmp_path: Path, attack: str) -> None:
+    act, code, words = ATTACKS[attack]
+    path = workshop.copy(tmp_path)
+    act(path, workshop)
+    verification = verify_bundle(path, workshop.trust)
+    assert not verification.ok
+    assert verification.problems[0].code == code
+    with pytest.raises(BundleError, match=words) as refused:
+        load_bundle(path, workshop.trust)
+    message = str(refused.value)
+    assert message.startswith(f"Bundle {path.name}: ")
+    assert message.isprintable()
+
+
+def test_all_problems_of_the_files_are_listed_and_the_first_is_raised(workshop: Any, tmp_path: Path) -> None:
+    path = workshop.copy(tmp_path)
+    (path / "zzz").touch()
+    (path / "data.json").unlink()
+    (path / "rule.json").write_text("{}")
+    problems = verify_bundle(path, workshop.trust).problems
+    assert [(problem.code, problem.file) for problem in problems] == [
+        ("missing", "data.json"),
+        ("altered", "rule.json"),
+        ("extra", "zzz"),
+    ]
+    with pytest.raises(BundleError, match=r"data\.json is missing\. \(2 more problems: see verify_bundle\)"):
+        load_bundle(path, workshop.trust)
+
+
+def test_trust_decides(workshop: Any, tmp_path: Path) -> None:
+    path = workshop.bundle.path
+    identity = key_id(workshop.key.public_key())
+    trust = TrustStore(tmp_path / "trust")
+    for _ in range(2):  # a folder that does not exist, then an empty one
+        assert verify_bundle(path, trust).problems[0].code == "unknown-key"
+        trust.folder.mkdir(exist_ok=True)
+    trust.add(OTHER.public_key())
+    with pytest.raises(BundleError, match=f"key {identity}, which is not trusted"):
+        load_bundle(path, trust)
+    trust.add(workshop.key.public_key())
+    assert load_bundle(path, trust).key_id == identity
+    trust.revoke(identity, "laptop stolen")
+    with pytest.raises(BundleError, match=f"revoked key {identity}: laptop stolen"):
+        load_bundle(path, trust)
+    (trust.folder / "revoked.json").write_text("[]")
+    assert verify_bundle(path, trust).problems[0].code == "trust"
+
+
+def test_a_second_trusted_key_may_sign_but_not_lend_its_name(workshop: Any, tmp_path: Path) -> None:
+    path = workshop.copy(tmp_path)
+    trust = TrustStore(tmp_path / "trust")
+    trust.add(workshop.key.public_key())
+    trust.add(OTHER.public_key())
+    sign(path, workshop.key, claimed=key_id(OTHER.public_key()))
+    assert verify_bundle(path, trust).problems[0].code == "signature"
+    sign(path, OTHER)
+    assert load_bundle(path, trust).key_id == key_id(OTHER.public_key())
+
+
+def test_a_folder_that_is_not_there_or_not_a_bundle(workshop: Any, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no bundle folder"):
+        load_bundle(tmp_path / "none", workshop.trust)
+    (tmp_path / "file").touch()
+    with pytest.raises(BundleError, match="no bundle folder"):
+        load_bundle(tmp_path / "file", workshop.trust)
+    with pytest.raises(BundleError, match=r"manifest\.json is missing: this is not a whole bundle"):
+        load_bundle(tmp_path, workshop.trust)
+
+
+def test_a_golden_decision_changed_by_an_insider_is_not_reproduced(workshop: Any, tmp_path: Path) -> None:
+    path = workshop.copy(tmp_path)
+    rows = json.loads((path / "golden" / "decisions.json").read_bytes())
+    last = rows[-1]["target_weight"]
+    rows[-1]["target_weight"] = last + 2.0**-60 if last == 0 else last * (1 + 2.0**-52)
+    insider(path, workshop.key, {"golden/decisions.json": line(rows)})
+    check = reproduce_golden(load_bundle(path, workshop.trust))
+    assert not check.equal
+    assert check.first_difference is not None
+    assert (check.first_difference.time, check.first_difference.field) == (rows[-1]["time"], "target_weight")
+
+
+def test_what_is_used_is_what_was_checked(workshop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that change between the check of their hashes and their use do not matter."""
+    from tradelib.bundle import verify
+
+    path, checked = workshop.copy(tmp_path), verify._check_files
+
+    def check_then_swap(*args: Any) -> None:
+        checked(*args)
+        for file in path.rglob("*"):
+            if file.is_file():
+                file.write_bytes(b"swapped")
+
+    monkeypatch.setattr(verify, "_check_files", check_then_swap)
+    bundle = load_bundle(path, workshop.trust)
+    assert bundle.rule == workshop.contents.rule
+    assert bundle.golden_bars.equals(workshop.contents.golden_bars)
+
+
+@pytest.mark.parametrize("raw", [b'{"a":1,"a":1}', b"[1e400]", b"[-Infinity]", b"\xff", b"", b"{'a':1}", b"[1,]"])
+def test_json_is_read_strictly(raw: bytes) -> None:
+    with pytest.raises(BundleError, match="x is not valid JSON"):
+        parse_json(raw, "x")

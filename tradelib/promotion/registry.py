@@ -1,0 +1,402 @@
+"""Candidates in MLflow: every evaluated strategy a run, every registered one a model version with an alias.
+
+One store per project: an SQLite file and a folder of artifacts under `<root>/mlruns`, whatever the working directory.
+All runs share one experiment, so that MLflow's compare page shows strategies side by side. A strategy without a model
+is kept as code and configuration: `strategy_model.py` and a JSON file, never a pickle.
+
+MLflow is imported when the registry is first used (it takes seconds), with telemetry and pickle off.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import re
+import sqlite3
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import tradelib
+from tradelib.backtest.decision import DecisionRule
+from tradelib.data.bars import COLUMNS
+from tradelib.errors import ParameterError, TradelibError, require
+from tradelib.ledger.chain import digest
+
+__all__ = ["CHALLENGER", "EXPERIMENT", "REQUIRED_TAGS", "Registered", "Registry"]
+
+EXPERIMENT = "tradelib"
+CHALLENGER = "challenger"
+REQUIRED_TAGS = ("rule_digest", "data_digest", "package_digest")
+"""Tags without which nothing is registered: what was decided with, on what, by which code."""
+
+_MODEL_FILE = Path(__file__).with_name("strategy_model.py")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_CONTENT = "tradelib.content"
+_SWITCHES = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+# Absolute places that MLflow writes into its database: table, column.
+_PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+    ("model_versions", "source"),
+)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A model version in the registry; `created` is False where identical content was there before."""
+
+    name: str
+    version: int
+    run_id: str
+    model_uri: str
+    alias: str | None
+    created: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {name: getattr(self, name) for name in ("name", "version", "run_id", "model_uri", "alias", "created")}
+
+
+class Registry:
+    """The MLflow store of the project at `root`, made on first use.
+
+    Raises `MissingExtraError` without MLflow, `ParameterError` for what cannot be registered, and `TradelibError` when
+    the store was moved (see `relocate`) or MLflow cannot use it.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root).resolve()
+        self.folder = self.root / "mlruns"
+        self.database = self.folder / "mlflow.db"
+
+    @property
+    def uri(self) -> str:
+        """Where MLflow keeps runs and models; the only place in which this is decided."""
+        return f"sqlite:///{self.database}"
+
+    @property
+    def artifacts(self) -> str:
+        """Where MLflow keeps files."""
+        return (self.folder / "artifacts").as_uri()
+
+    def __repr__(self) -> str:
+        return f"Registry({str(self.root)!r})"
+
+    # Registering -----------------------------------------------------------------------------------------------------
+
+    def log_candidate(
+        self,
+        *,
+        name: str,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float | None],
+        tags: Mapping[str, Any],
+        rule_config: Mapping[str, Any],
+        market: Mapping[str, str],
+        artifacts: Mapping[str, str | os.PathLike[str]] | None = None,
+        alias: str = CHALLENGER,
+        description: str = "",
+    ) -> Registered:
+        """Log a run, register its model under `name`, and move `alias` to that version.
+
+        `params`: what was chosen. `metrics`: figures by name (undefined ones are left out). `tags`: `REQUIRED_TAGS`,
+        commit, lock digest, trial count, ... `rule_config`: `DecisionRule.to_config()`. `market`: symbol, timeframe and
+        calendar of the bars. `artifacts`: folder in the run -> file or folder. The same rule, params, data and package
+        again give the version that exists, its run brought up to date. When anything fails, no run stays behind.
+        """
+        self._check(name, tags, rule_config, market, artifacts or {})
+        content = digest({"rule": dict(rule_config), "params": _texts(params), **_texts(_required(tags))})
+        with self._client() as client:
+            run, version = self._known(client, name, content)
+            created = version is None
+            try:
+                run = run or self._new_run(client, name, tags, description)
+                self._fill(client, run, params if created else {}, metrics, tags, artifacts or {})
+                if version is None:
+                    uri = self._log_model(run, rule_config, market)
+                    version = self._new_version(client, name, uri, run, content, tags, description)
+            except BaseException:
+                if created and run is not None:
+                    client.delete_run(run)
+                raise
+            client.set_terminated(run)
+            client.set_registered_model_alias(name, alias, str(version.version))
+            return Registered(name, int(version.version), run, f"models:/{name}/{version.version}", alias, created)
+
+    def _check(
+        self,
+        name: str,
+        tags: Mapping[str, Any],
+        rule_config: Mapping[str, Any],
+        market: Mapping[str, str],
+        artifacts: Mapping[str, str | os.PathLike[str]],
+    ) -> None:
+        if not _NAME.fullmatch(name):
+            raise ParameterError(
+                f"name {name!r}: use up to 64 letters, digits, '-' and '_', starting with a letter or digit"
+            )
+        _required(tags)
+        DecisionRule.from_config(dict(rule_config))
+        missing = sorted({"symbol", "timeframe", "calendar"} - set(market))
+        if missing:
+            raise ParameterError(f"market lacks {', '.join(missing)}: pass the attrs of the bars")
+        for label, path in artifacts.items():
+            if not Path(path).exists():
+                raise ParameterError(f"artifact {label!r}: there is nothing at {path}")
+
+    def _known(self, client: Any, name: str, content: str) -> tuple[str | None, Any]:
+        """Run and version that hold `content` already, or two Nones."""
+        found = client.search_model_versions(f"name = '{name}' and tags.`{_CONTENT}` = '{content}'")
+        return (found[0].run_id, found[0]) if found else (None, None)
+
+    def _new_run(self, client: Any, name: str, tags: Mapping[str, Any], description: str) -> str:
+        system = {"mlflow.note.content": description, "mlflow.source.name": "tradelib", "mlflow.source.type": "PROJECT"}
+        if tags.get("commit"):
+            system["mlflow.source.git.commit"] = str(tags["commit"])
+        label = f"{name} {str(tags['rule_digest'])[:8]}"
+        run_id: str = client.create_run(self._experiment(client), run_name=label, tags=system).info.run_id
+        return run_id
+
+    def _fill(
+        self,
+        client: Any,
+        run: str,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float | None],
+        tags: Mapping[str, Any],
+        artifacts: Mapping[str, str | os.PathLike[str]],
+    ) -> None:
+        for key, value in sorted(params.items()):
+            client.log_param(run, key, value)
+        for key, value in sorted(_texts(tags).items()):
+            client.set_tag(run, key, value)
+        for key, figure in sorted(metrics.items()):
+            if figure is not None and math.isfinite(figure):
+                client.log_metric(run, key, float(figure))
+        for label, path in sorted(artifacts.items()):
+            send = client.log_artifacts if Path(path).is_dir() else client.log_artifact
+            send(run, str(path), label)
+
+    def _log_model(self, run: str, rule_config: Mapping[str, Any], market: Mapping[str, str]) -> str:
+        from mlflow.models import Model
+
+        config = {"rule": dict(rule_config), "market": {key: str(value) for key, value in sorted(market.items())}}
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "rule.json"
+            path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+            info = Model.log(
+                artifact_path=None,
+                name="strategy",
+                flavor=_mlflow().pyfunc,
+                run_id=run,
+                python_model=str(_MODEL_FILE),
+                artifacts={"rule": str(path)},
+                pip_requirements=[f"tradelib=={tradelib.__version__}"],
+                signature=_signature(),
+            )
+        self._scrub(info.model_id)
+        uri: str = info.model_uri
+        return uri
+
+    def _new_version(
+        self, client: Any, name: str, uri: str, run: str, content: str, tags: Mapping[str, Any], description: str
+    ) -> Any:
+        with _unless(("RESOURCE_ALREADY_EXISTS",)):
+            client.create_registered_model(name, description=f"tradelib strategy {name}")
+        labels = {**_texts(tags), _CONTENT: content}
+        return client.create_model_version(name, uri, run, tags=labels, description=description or None)
+
+    def _scrub(self, model_id: str) -> None:
+        """Take this machine's paths out of the MLmodel file; MLflow itself reads only the base names."""
+        import yaml
+
+        for path in self.folder.glob(f"artifacts/models/{model_id}/artifacts/MLmodel"):
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+            flavor = content["flavors"]["python_function"]
+            flavor["model_code_path"] = Path(flavor["model_code_path"]).name
+            for artifact in flavor["artifacts"].values():
+                artifact["uri"] = artifact["path"]
+            fresh = path.with_name("MLmodel.new")
+            fresh.write_text(yaml.safe_dump(content), encoding="utf-8")
+            os.replace(fresh, path)
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def get(self, name: str, alias: str = CHALLENGER) -> Registered:
+        """The version of `name` to which `alias` points; `ParameterError` when there is none."""
+        with (
+            self._client() as client,
+            _unless(
+                ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"),
+                ParameterError(f"there is no model {name!r} with alias {alias!r} in {self.uri}: register it first"),
+            ),
+        ):
+            version = client.get_model_version_by_alias(name, alias)
+        return Registered(name, int(version.version), version.run_id, f"models:/{name}/{version.version}", alias, False)
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Point `alias` (challenger, paper, champion) of `name` to `version`."""
+        with self._client() as client:
+            client.set_registered_model_alias(name, alias, str(version))
+
+    def load(self, name: str, alias: str = CHALLENGER) -> Any:
+        """The registered strategy as an MLflow model: `.predict(bars)` gives its decisions."""
+        registered = self.get(name, alias)
+        with self._client(), _quiet():
+            return _mlflow().pyfunc.load_model(registered.model_uri)
+
+    def deep_links(self, registered: Registered, server: str = "http://127.0.0.1:5000") -> dict[str, str]:
+        """Addresses in the MLflow UI (`mlflow ui --backend-store-uri <uri>`): run, model version, and comparison.
+
+        The comparison holds the two newest versions of each of at most ten registered names.
+        """
+        with self._client() as client:
+            experiment = self._experiment(client)
+            runs = [registered.run_id]
+            for model in client.search_registered_models(max_results=10):
+                newest = {"max_results": 2, "order_by": ["version_number DESC"]}
+                runs += [version.run_id for version in client.search_model_versions(f"name = '{model.name}'", **newest)]
+        chosen = quote(json.dumps(list(dict.fromkeys(runs)), separators=(",", ":")))
+        experiments = quote(json.dumps([experiment]))
+        return {
+            "run": f"{server}/#/experiments/{experiment}/runs/{registered.run_id}",
+            "model": f"{server}/#/models/{quote(registered.name)}/versions/{registered.version}",
+            "compare": f"{server}/#/compare-runs?runs={chosen}&experiments={experiments}",
+        }
+
+    # The store -------------------------------------------------------------------------------------------------------
+
+    def relocate(self) -> int:
+        """After the project folder was moved: point MLflow's records to the files' new place. Returns rows changed."""
+        with closing(sqlite3.connect(f"{self.database.as_uri()}?mode=rw", uri=True)) as connection, connection:
+            found = connection.execute(
+                "SELECT artifact_location FROM experiments WHERE name = ?", (EXPERIMENT,)
+            ).fetchone()
+            if found is None or found[0] == self.artifacts:
+                return 0
+            changed = 0
+            for table, column in _PLACES:
+                statement = f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?"
+                values = (self.artifacts, len(found[0]) + 1, len(found[0]), found[0])
+                changed += connection.execute(statement, values).rowcount
+        return changed
+
+    def _experiment(self, client: Any) -> str:
+        found = client.get_experiment_by_name(EXPERIMENT)
+        if found is None:
+            with _unless(("RESOURCE_ALREADY_EXISTS",)):  # another process was faster
+                client.create_experiment(EXPERIMENT, artifact_location=self.artifacts)
+            found = client.get_experiment_by_name(EXPERIMENT)
+        if found.artifact_location != self.artifacts:
+            raise TradelibError(
+                f"The MLflow store {self.database} says that its files are in {found.artifact_location}, but it "
+                f"stands in {self.folder}: the project was moved. Call Registry({str(self.root)!r}).relocate() once."
+            )
+        identity: str = found.experiment_id
+        return identity
+
+    @contextmanager
+    def _client(self) -> Iterator[Any]:
+        """MLflow's client on this store, which is also the process's current one inside the block."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        mlflow = _mlflow()
+        before = (mlflow.get_tracking_uri(), mlflow.get_registry_uri())
+        with _quiet(), _translated(self.uri):
+            try:
+                mlflow.set_tracking_uri(self.uri)
+                mlflow.set_registry_uri(self.uri)
+                client = mlflow.MlflowClient(self.uri, self.uri)
+                self._experiment(client)
+                yield client
+                self._assert_place(mlflow)
+            finally:
+                mlflow.set_tracking_uri(before[0])
+                mlflow.set_registry_uri(before[1])
+
+    def _assert_place(self, mlflow: Any) -> None:
+        places = {mlflow.get_tracking_uri(), mlflow.get_registry_uri()}
+        if places != {self.uri}:
+            raise TradelibError(f"MLflow was pointed to {sorted(places - {self.uri})} while {self.uri} was in use.")
+
+
+def _mlflow() -> Any:
+    """The MLflow package, with telemetry and pickle switched off before its first import."""
+    os.environ.update(_SWITCHES)
+    return require("mlflow", "research")
+
+
+@contextmanager
+def _unless(codes: Sequence[str], instead: TradelibError | None = None) -> Iterator[None]:
+    """Swallow MLflow's refusals with these error codes, or raise `instead`."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in codes:
+            raise
+        if instead is not None:
+            raise instead from error
+
+
+@contextmanager
+def _translated(uri: str) -> Iterator[None]:
+    """What MLflow raises inside the block becomes a `TradelibError` that names the store."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise TradelibError(f"MLflow store {uri}: {error.message}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence MLflow's notices (migrations, missing input example) inside the block; errors still come."""
+    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
+    before, bar = [logger.level for logger in loggers], os.environ.get("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR")
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+        if bar is None:
+            del os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"]
+        else:
+            os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = bar
+
+
+def _signature() -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    time = ColSpec(DataType.datetime, "time", required=False)
+    inputs: list[Any] = [time, *(ColSpec(DataType.double, column) for column in COLUMNS)]
+    outputs: list[Any] = [ColSpec(DataType.double, column) for column in ("signal", "target_weight")]
+    return ModelSignature(Schema(inputs), Schema(outputs))
+
+
+def _required(tags: Mapping[str, Any]) -> dict[str, Any]:
+    missing = [name for name in REQUIRED_TAGS if not tags.get(name)]
+    if missing:
+        raise ParameterError(f"tags lack {', '.join(missing)}: without them nobody can tell what was registered")
+    return {name: tags[name] for name in REQUIRED_TAGS}
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {str(key): str(value) for key, value in values.items() if value is not None}

@@ -1,0 +1,153 @@
+"""The look of every page: one self-contained HTML file, readable on a phone, in the dark and on paper.
+
+No template engine: small functions return `Markup`, and whatever is not `Markup` is escaped on its way in. Status is
+always said in words and by a sign, never by colour alone. Nothing is requested from any network.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+__all__ = ["Markup", "badge", "card", "join", "page", "table", "tag", "text", "tiles"]
+
+
+class Markup(str):
+    """HTML that is finished: it is not escaped again."""
+
+    __slots__ = ()
+
+
+def text(value: Any) -> Markup:
+    """`value` as safe HTML; `Markup` passes through."""
+    return value if isinstance(value, Markup) else Markup(html.escape(str(value)))
+
+
+def join(parts: Iterable[Any], separator: str = "") -> Markup:
+    """Parts one after the other, each escaped unless it is `Markup`."""
+    return Markup(separator.join(text(part) for part in parts))
+
+
+def tag(name: str, *content: Any, **attributes: Any) -> Markup:
+    """`<name ...>content</name>`; `class_` becomes `class`, underscores hyphens, None and False leave an attribute out."""
+    told = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
+        for key, value in attributes.items()
+        if value is not None and value is not False
+    )
+    return Markup(f"<{name}{told}>{join(content)}</{name}>")
+
+
+_SIGNS = {"good": "✓", "bad": "✗", "warn": "◐", "none": "–"}
+
+
+def badge(kind: str, label: str) -> Markup:
+    """A status: sign, words and colour; `kind` is good, bad, warn or none."""
+    return tag("span", tag("span", _SIGNS[kind], aria_hidden="true"), " ", label, class_=f"badge {kind}")
+
+
+def tiles(items: Iterable[tuple[str, str, str]]) -> Markup:
+    """Figures in large type: (label, figure, note) each."""
+    cells = (
+        tag("div", tag("dt", label), tag("dd", figure), tag("small", note) if note else Markup(""), class_="tile")
+        for label, figure, note in items
+    )
+    return tag("dl", *cells, class_="tiles")
+
+
+def card(title: str, *content: Any, note: str = "", wide: bool = True) -> Markup:
+    """A section with a heading, and a line that says how to read it."""
+    told = tag("p", note, class_="note") if note else Markup("")
+    return tag("section", tag("h3", title), told, *content, class_="card" if wide else "card half")
+
+
+def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], *, numbers: Sequence[int] = (), label: str = "") -> Markup:
+    """A table that scrolls sideways on a narrow screen; `numbers` are the columns set flush right."""
+    cells = [tag("th", name, class_="number" if i in numbers else None, scope="col") for i, name in enumerate(head)]
+    body = [
+        tag("tr", *(tag("td", cell, class_="number" if i in numbers else None) for i, cell in enumerate(row)))
+        for row in rows
+    ]
+    inner = tag("table", tag("thead", tag("tr", *cells)), tag("tbody", *body), aria_label=label or None)
+    return tag("div", inner, class_="scroll", tabindex="0")
+
+
+def page(title: str, *content: Any, scripts: Iterable[str] = ()) -> str:
+    """The whole document. `scripts` are JavaScript sources that go inline at the end."""
+    inline = "".join(f"<script>{script.replace('</script', '<\\/script')}</script>" for script in scripts)
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<link rel="icon" href="data:,">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>"
+        f"<body><main>{join(content)}</main>{inline}</body></html>\n"
+    )
+
+
+STYLE = """
+:root { color-scheme: light dark;
+  --paper: #f6f6f3; --card: #ffffff; --ink: #1c1e21; --soft: #62666d; --line: #dfe0dc; --band: rgba(60, 90, 160, .07);
+  --c1: #2457c5; --c2: #c2570c; --c3: #0c7a5b; --c4: #8a8f98; --good: #0b7a45; --bad: #b42318; --warn: #8f5b00;
+  --hot: #c2570c; --cold: #2457c5; }
+@media (prefers-color-scheme: dark) { :root {
+  --paper: #131518; --card: #1c1f24; --ink: #e8e9eb; --soft: #a0a5ad; --line: #32363d; --band: rgba(140, 170, 255, .08);
+  --c1: #7aa7ff; --c2: #ff9f5a; --c3: #4cc9a0; --c4: #7d838c; --good: #4cc98a; --bad: #ff8a80; --warn: #f0b44c;
+  --hot: #ff9f5a; --cold: #7aa7ff; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
+main { max-width: 68rem; margin: 0 auto; padding: clamp(1rem, 3vw, 2.5rem); }
+h1 { font-size: clamp(1.6rem, 4vw, 2.2rem); line-height: 1.15; margin: 0 0 .3rem; letter-spacing: -.02em; }
+h2 { font-size: clamp(1.3rem, 3vw, 1.6rem); margin: 0 .6rem 0 0; letter-spacing: -.01em; display: inline-block; }
+h3 { font-size: 1.05rem; margin: 0 0 .25rem; }
+p { margin: .4rem 0; max-width: 48rem; } a { color: var(--c1); }
+.lead { font-size: 1.1rem; color: var(--soft); } .note, small { color: var(--soft); font-size: .88rem; }
+.candidate { margin-top: 2.5rem; padding-top: 1.5rem; border-top: 1px solid var(--line); }
+.grid { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1rem 0; }
+.card { background: var(--card); border: 1px solid var(--line); border-radius: .7rem; padding: 1rem 1.2rem;
+  flex: 1 1 100%; min-width: 0; }
+.half { flex: 1 1 26rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .7rem; margin: 1rem 0; }
+.tile { background: var(--card); border: 1px solid var(--line); border-radius: .7rem; padding: .7rem .9rem; }
+.tile dt { color: var(--soft); font-size: .85rem; } .tile dd { margin: 0; font-size: 1.5rem; font-weight: 600;
+  font-variant-numeric: tabular-nums; letter-spacing: -.01em; }
+.scroll { overflow-x: auto; max-width: 100%; } .tall { max-height: 26rem; overflow-y: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .4rem .8rem .4rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+thead th { color: var(--soft); font-weight: 500; font-size: .85rem; white-space: nowrap; }
+tbody tr:last-child td { border-bottom: 0; } .number { text-align: right; white-space: nowrap; }
+.tall thead th { position: sticky; top: 0; background: var(--card); }
+code, .digest { font: .85em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
+.badge { display: inline-block; white-space: nowrap; font-size: .85rem; font-weight: 600; padding: .1rem .55rem;
+  border-radius: 1rem; border: 1px solid currentColor; vertical-align: .12em; }
+.good { color: var(--good); } .bad { color: var(--bad); } .warn { color: var(--warn); } .none { color: var(--soft); }
+.plot { position: relative; margin: .6rem 0 1.6rem 3.4rem; }
+.plot svg { position: absolute; inset: 0; width: 100%; height: 100%; overflow: visible; }
+.plot span { position: absolute; font-size: .75rem; color: var(--soft); white-space: nowrap; line-height: 1;
+  font-variant-numeric: tabular-nums; }
+.plot .y { right: calc(100% + .4rem); transform: translateY(-50%); } .plot .x { top: calc(100% + .4rem); transform: translateX(-50%); }
+.plot .band { top: .35rem; padding-left: .35rem; overflow: hidden; text-overflow: ellipsis; }
+.plot .mark { transform: translateX(-50%); color: var(--ink); }
+.plot .read { top: .35rem; right: .35rem; background: var(--card); border: 1px solid var(--line); border-radius: .4rem;
+  padding: .35rem .5rem; display: none; color: var(--ink); white-space: pre; line-height: 1.4; z-index: 1; }
+.plot path, .plot line { vector-effect: non-scaling-stroke; fill: none; }
+.key { font-size: .85rem; color: var(--soft); display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; }
+.key i { display: inline-block; width: 1.4rem; border-top: 2px solid; vertical-align: .25rem; margin-right: .4rem; }
+.key .dashed { border-top-style: dashed; }
+.heat table { width: auto; } .heat td, .heat thead th, .heat tbody th { padding: .3rem .5rem; text-align: center; border: 0; }
+.heat td { border: 2px solid var(--card); border-radius: .3rem; min-width: 2.9rem; }
+.heat tbody th { color: var(--soft); font-weight: 500; font-size: .85rem; white-space: nowrap; text-align: right; }
+.heat .chosen { outline: 2px solid var(--ink); outline-offset: -2px; font-weight: 700; }
+details > summary { cursor: pointer; color: var(--soft); margin: .5rem 0; }
+@media (max-width: 40rem) { .plot { margin-left: 2.7rem; } .card { padding: .8rem .9rem; }
+  .stack thead { display: none; } .stack tr { display: block; padding: .5rem 0; border-bottom: 1px solid var(--line); }
+  .stack td { display: block; border: 0; padding: .1rem 0; text-align: left; white-space: normal; }
+  .stack td[data-name]::before { content: attr(data-name) " "; color: var(--soft); font-size: .85rem; } }
+@media print { :root { color-scheme: light; --paper: #fff; --card: #fff; --ink: #000; --soft: #444; --line: #bbb;
+  --c1: #2457c5; --c2: #c2570c; --c3: #0c7a5b; --c4: #8a8f98; --good: #0b7a45; --bad: #b42318; --warn: #8f5b00;
+  --hot: #c2570c; --cold: #2457c5; --band: rgba(60, 90, 160, .07); }
+  body { font-size: 10.5pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; } main { max-width: none; padding: 0; }
+  .card, .tile, tr { break-inside: avoid; } .tall { max-height: none; } h2, h3 { break-after: avoid; }
+  .candidate + .candidate { break-before: page; } }
+"""
