@@ -23,7 +23,7 @@ lab: $(SYNCED) ## open JupyterLab on the project, with its kernel
 	@$(TOOLS) exec jupyter lab
 
 docs: $(SYNCED) ## build the site into docs/_build/html
-	@$(TOOLS) python -m docs.prepare && sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@$(TOOLS) python -m docs.prepare && sphinx-build -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
 	@echo "the site: $(CURDIR)/docs/_build/html/index.html"
 
 hooks: $(SYNCED) ## for this clone only: readable notebook diffs, cleaning on git add, cell-wise merges

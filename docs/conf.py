@@ -11,9 +11,9 @@ from tests.environment import PROJECT
 
 project = "tradelib"
 author = "The tradelib founders"
-version = release = re.findall(r'__version__ = "([^"]+)"', (PROJECT / "tradelib/__init__.py").read_text(encoding="utf-8"))[
-    0
-]
+version = release = re.findall(
+    r'__version__ = "([^"]+)"', (PROJECT / "tradelib/__init__.py").read_text(encoding="utf-8")
+)[0]
 
 extensions = ["myst_nb", "autodoc2", "formulas"]
 exclude_patterns = ["_build", "images"]
@@ -28,6 +28,7 @@ html_copy_source = False
 nb_execution_mode = "off"
 nb_merge_streams = True
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_dmath_double_inline = True
 myst_heading_anchors = 3
 
 autodoc2_packages = [{"path": "../tradelib", "exclude_files": ["_modidx.py"]}]

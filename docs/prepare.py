@@ -55,9 +55,11 @@ def main() -> None:
 def readable(path: Path) -> nbformat.NotebookNode:
     """A notebook as its readers want it."""
     notebook = nbformat.read(path, as_version=4)
-    pairs = zip(read(path), notebook.cells, strict=True)
-    module = re.findall(r"default_exp\s+(\S+)", path.read_text(encoding="utf-8"))[0].removesuffix("\\n")
-    notebook.cells = [raw for cell, raw in pairs if not left_out(cell)]
+    cells = read(path)
+    module = next(
+        found[1] for cell in cells if (found := re.search(r"^#\|\s*default_exp\s+(\S+)", cell.source, re.MULTILINE))
+    )
+    notebook.cells = [raw for cell, raw in zip(cells, notebook.cells, strict=True) if not left_out(cell)]
     for raw in notebook.cells:
         raw.source = re.sub(r"^#\|.*\n?", "", raw.source, flags=re.MULTILINE).strip()
     title, _, rest = notebook.cells[0].source.partition("\n")
@@ -84,7 +86,12 @@ def contents(target: Path) -> str:
 
 def reference() -> str:
     """Every room with the names that it offers, each a link to its description."""
-    parts = ["# Reference", "", "What each room offers. The pages below tell parameters, units, errors and sources.", ""]
+    parts = [
+        "# Reference",
+        "",
+        "What each room offers. The pages below tell parameters, units, errors and sources.",
+        "",
+    ]
     for name, title in {**ROOMS, **PLAIN, **FOUNDATIONS}.items():
         package = PROJECT / "tradelib" / name
         modules = sorted(package.glob("*.py")) if package.is_dir() else [package.with_suffix(".py")]

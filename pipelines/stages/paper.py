@@ -32,7 +32,10 @@ _COMMAND = [sys.executable, "-m", "tradelib.cli"]
 
 
 def main(params: Params, candidate: str) -> None:
-    """Write `paper.json`: what the runner did, and whether it equals the backtest; `RunnerError` when it could not run."""
+    """Write `paper.json`: whether the run equals the backtest, and what it came to; the journal stays in `runs/paper/`.
+
+    `RunnerError` or `VenueError` when it could not run.
+    """
     promoted = read_json(local_state("promote", f"{candidate}.json"))
     folder = root() / "bundles" / promoted["folder"]
     tape = artifact("data", params.strategies[candidate].market, "tape.parquet")
@@ -44,7 +47,8 @@ def main(params: Params, candidate: str) -> None:
         _run(folder, url, journal, traded[-1].isoformat(), environment)
     report = compare_paper(journal, load_bundle(folder, TrustStore()), bars)
     write_json(local_state("paper", f"{candidate}.json"), {"journal": str(journal.relative_to(root()))})
-    write_json(artifact("paper", candidate, "paper.json"), report.to_dict())
+    facts = {name: value for name, value in report.to_dict().items() if name != "bundle_digest"}
+    write_json(artifact("paper", candidate, "paper.json"), facts)
 
 
 def _new_journal(candidate: str, digest: str) -> Path:

@@ -14,19 +14,27 @@ from typing import Any
 import pytest
 
 import tradelib
-from tradelib.bundle import load_bundle, package_digest, verify_runtime, wheel_digest
+from tradelib.bundle import Bundle, load_bundle, package_digest, verify_runtime, wheel_digest
 from tradelib.bundle.runtime import package_files, wheel_files
 from tradelib.errors import BundleError
 
 INSTALLED = Path(tradelib.__path__[0])
 
 
-def test_the_wheel_of_this_package_is_this_package(workshop: Any) -> None:
-    assert package_files() == wheel_files(workshop.contents.wheel)
-    assert package_digest() == wheel_digest(workshop.contents.wheel) == workshop.bundle.package_digest
-    assert wheel_digest(workshop.contents.wheel.read_bytes()) == package_digest()
+@pytest.fixture
+def current(workshop: Any, make_wheel: Callable[..., Path], tmp_path: Path) -> Bundle:
+    """A bundle that seals the package as it is at this moment."""
+    wheel = make_wheel(tmp_path / "tradelib-0.1.0-py3-none-any.whl")
+    bundle: Bundle = workshop.reseal(tmp_path / "current", wheel=wheel)
+    return bundle
+
+
+def test_the_wheel_of_this_package_is_this_package(current: Bundle) -> None:
+    assert package_files() == wheel_files(current.wheel)
+    assert package_digest() == wheel_digest(current.wheel) == current.package_digest
+    assert wheel_digest(current.wheel.read_bytes()) == package_digest()
     assert {"tradelib/py.typed", "tradelib/errors.py", "tradelib/bundle/runtime.py"} <= set(package_files())
-    verify_runtime(workshop.bundle)
+    verify_runtime(current)
 
 
 @pytest.mark.parametrize(
@@ -55,12 +63,12 @@ def test_a_wheel_altered_after_the_bundle_was_loaded_is_refused(workshop: Any, t
         verify_runtime(bundle)
 
 
-def test_a_module_loaded_from_elsewhere_is_refused(workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_loaded_from_elsewhere_is_refused(current: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     stranger = types.ModuleType("tradelib.stranger")
     stranger.__file__ = "/somewhere/else/stranger.py"
     monkeypatch.setitem(sys.modules, "tradelib.stranger", stranger)
     with pytest.raises(BundleError, match=r"tradelib\.stranger was loaded from /somewhere/else"):
-        verify_runtime(workshop.bundle)
+        verify_runtime(current)
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,7 @@ def ask(
     method: str = "GET",
     secret: str | None = None,
     headers: dict[str, str] | None = None,
+    body: bytes | None = None,
 ) -> tuple[int, Any]:
     """One plain HTTP request, signed when `secret` is given; the status and the JSON (or text) of the answer."""
     sent = dict(parameters or {})
@@ -105,7 +106,7 @@ def ask(
         query += "&signature=" + signature(secret, query)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     given = {"X-MBX-APIKEY": KEY, **(headers or {})}
-    connection.request(method, f"{path}?{query}" if query else path, headers=given)
+    connection.request(method, f"{path}?{query}" if query else path, body=body, headers=given)
     reply = connection.getresponse()
     text = reply.read().decode()
     connection.close()

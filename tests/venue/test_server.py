@@ -315,6 +315,13 @@ def test_a_missing_key_and_a_missing_signature(venue: VenueThread) -> None:
     assert ask(venue.port, "/api/v3/account", {"timestamp": now})[1]["code"] == -1102
 
 
+def test_bytes_that_are_no_text_are_a_wrong_signature(venue: VenueThread) -> None:
+    signed = {"timestamp": time.time_ns() // 10**6, "signature": "00"}
+    status, reply = ask(venue.port, "/api/v3/order", signed, method="POST", body=b"symbol=\xff\xfe")
+    assert (status, reply["code"]) == (400, -1022)
+    assert ask(venue.port, "/api/v3/order", method="POST", body=b"x" * 70_000)[0] == 413
+
+
 def test_a_replayed_request_is_accepted_inside_its_window_only() -> None:
     now = [1_700_000_000_000]
     with serve(exchange(), now=lambda: now[0]) as venue:

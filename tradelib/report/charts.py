@@ -272,7 +272,9 @@ def density_chart(center: float, deviation: float, threshold: float, *, mark: st
     frame = _Frame(low, high, 0.0, 1.18)
 
     def outline(xs: Floats, ys: Floats) -> str:
-        return "M" + "L".join(f"{frame.x(a):.2f},{frame.y(b):.2f}" for a, b in zip(xs.tolist(), ys.tolist(), strict=True))
+        return "M" + "L".join(
+            f"{frame.x(a):.2f},{frame.y(b):.2f}" for a, b in zip(xs.tolist(), ys.tolist(), strict=True)
+        )
 
     above = x >= threshold
     closed = f"{outline(x[above], y[above])}L100,100L{frame.x(threshold):.2f},100Z" if above.any() else "M0,0"

@@ -62,7 +62,9 @@ def card(title: str, *content: Any, note: str = "", wide: bool = True) -> Markup
     return tag("section", tag("h3", title), told, *content, class_="card" if wide else "card half")
 
 
-def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], *, numbers: Sequence[int] = (), label: str = "") -> Markup:
+def table(
+    head: Sequence[Any], rows: Iterable[Sequence[Any]], *, numbers: Sequence[int] = (), label: str = ""
+) -> Markup:
     """A table that scrolls sideways on a narrow screen; `numbers` are the columns set flush right."""
     cells = [tag("th", name, class_="number" if i in numbers else None, scope="col") for i, name in enumerate(head)]
     body = [

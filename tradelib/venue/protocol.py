@@ -191,14 +191,19 @@ def read_parameters(query: str, body: str, allowed: Iterable[str]) -> Parameters
 
 def signature(secret: str, payload: str) -> str:
     """HMAC-SHA256 of `payload` (query string and body, joined without a separator), in hex."""
-    return hmac.new(secret.encode(), payload.encode(), hashlib.sha256).hexdigest()
+    return hmac.new(secret.encode(), _bytes(payload), hashlib.sha256).hexdigest()
+
+
+def _bytes(text: str) -> bytes:
+    """What was on the wire: bytes that are no UTF-8 reach us as lone surrogates."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def check_key(sent: str | None, key: str) -> None:
     """The `X-MBX-APIKEY` header: -2014 when it is missing, -2015 when it is not this venue's key (HTTP 401)."""
     if not sent:
         raise BinanceError(-2014, "API-key format invalid.", 401)
-    if not hmac.compare_digest(sent.encode(), key.encode()):
+    if not hmac.compare_digest(_bytes(sent), key.encode()):
         raise BinanceError(-2015, "Invalid API-key, IP, or permissions for action.", 401)
 
 
@@ -211,7 +216,7 @@ def check_signature(secret: str, query: str, body: str) -> None:
         signed += "&".join(piece for piece in pieces if not piece.startswith("signature="))
     if not found:
         raise BinanceError(-1102, "Mandatory parameter 'signature' was not sent, was empty/null, or malformed.")
-    if not hmac.compare_digest(found.lower().encode(), signature(secret, signed).encode()):
+    if not hmac.compare_digest(_bytes(found.lower()), signature(secret, signed).encode()):
         raise BinanceError(-1022, "Signature for this request is not valid.")
 
 

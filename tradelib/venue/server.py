@@ -283,7 +283,7 @@ class VenueServer:
     def _handler(self, route: _Route) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
             query = request.raw_path.partition("?")[2]
-            body = await request.text() if request.method != "GET" else ""
+            body = "" if request.method == "GET" else (await request.read()).decode("utf-8", "surrogateescape")
             if route.signed:
                 protocol.check_key(request.headers.get("X-MBX-APIKEY"), self._key)
                 protocol.check_signature(self._secret, query, body)
