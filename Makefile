@@ -28,7 +28,9 @@ docs: $(SYNCED) ## build the site into docs/_build/html
 
 hooks: $(SYNCED) ## for this clone only: readable notebook diffs, cleaning on git add, cell-wise merges
 	git config --local diff.jupytext.textconv '.venv/bin/jupytext --from ipynb --to py:percent -o -'
-	git config --local filter.nbdev.clean '.venv/bin/nbdev_clean --stdin'
+	git config --local filter.nbdev.clean '.venv/bin/python -m tests.clean'
+	git config --local filter.nbdev.smudge cat
+	git config --local filter.nbdev.required true
 	git config --local merge.nbdev.name 'cell-wise notebook merge'
 	git config --local merge.nbdev.driver '.venv/bin/nbdev_merge %O %A %B %P'
 

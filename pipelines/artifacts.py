@@ -51,7 +51,7 @@ def write_json(path: Path, content: Any) -> Path:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file of an earlier stage; `DataError` saying how to make it when it is missing or broken."""
+    """The content of a JSON file of an earlier stage; `DataError` with the remedy when it is missing or broken."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -15,12 +15,11 @@ from typing import Any
 
 from rich.console import Console
 
-from tradelib.bundle.keys import TrustStore, generate_key, list_keys
-from tradelib.errors import TradelibError
-
 from pipelines import params
 from pipelines.artifacts import artifact, local_state, read_json, root
 from pipelines.params import read_yaml
+from tradelib.bundle.keys import TrustStore, generate_key, list_keys
+from tradelib.errors import TradelibError
 
 __all__ = ["main"]
 

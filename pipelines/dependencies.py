@@ -1,7 +1,7 @@
 """Which code each stage of `dvc.yaml` depends on, read from the imports: `python -m pipelines.dependencies --write`.
 
 A stage depends on the modules that it imports, directly or not, on the types of the sections that it reads, and on the
-notebook that it runs. Written by hand such lists go stale, and a stale list is a result that no longer belongs to its code.
+notebook that it runs. Written by hand such lists go stale, and then a result no longer belongs to its code.
 """
 
 from __future__ import annotations

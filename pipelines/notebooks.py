@@ -26,8 +26,8 @@ class NotebookError(TradelibError):
 def execute(notebook: Path, output: Path, parameters: dict[str, Any], folder: Path) -> Path:
     """Run `notebook` with `parameters` in `folder`; the executed, normalised copy is `output`, replaced in one step.
 
-    Raises `ParameterError` for a parameter that the notebook does not declare, `NotebookError` with the failing cell; the
-    copy up to that cell is then kept beside `output` as `<name>.failed.ipynb`.
+    Raises `ParameterError` for a parameter that the notebook does not declare, `NotebookError` with the failing cell;
+    the copy up to that cell is then kept beside `output` as `<name>.failed.ipynb`.
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
@@ -51,7 +51,7 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any], folder: Pa
         )
     except PapermillExecutionError as error:
         raise NotebookError(
-            f"{notebook.name}, cell {error.exec_count}: {error.ename}: {error.evalue}; the executed part is in {partial}"
+            f"{notebook.name}, cell {error.exec_count}: {error.ename}: {error.evalue}; what ran is in {partial}"
         ) from None
     nbformat.write(normalise(nbformat.read(partial, as_version=4)), partial)
     os.replace(partial, output)

@@ -31,7 +31,7 @@ SECTIONS = {
     "gates": "tradelib.promotion.gates:Thresholds",
     "promotion": "pipelines.params:Promotion",
 }
-"""Section -> where its type lives; a star marks a mapping of names to such objects. Resolved when loaded, not before."""
+"""Section -> where its type lives, resolved when loaded; a star marks a mapping of names to such objects."""
 
 
 class Span(Parameters):

@@ -59,16 +59,18 @@ def tool(name: str, *arguments: str, folder: Path | None = None) -> bool:
     return subprocess.run([str(Path(sys.executable).with_name(name)), *arguments], cwd=folder).returncode == 0
 
 
-def plain_modules() -> Iterator[str]:
-    """Modules of the package written by hand; the others are formatted and linted in their notebooks."""
-    for path in sorted(Path("tradelib").rglob("*.py")):
-        if path.name != "_modidx.py" and GENERATED not in path.read_text(encoding="utf-8")[:4000]:
-            yield str(path)
+def modules(*, generated: bool) -> list[str]:
+    """Modules of the package that notebooks export, or those written by hand."""
+    return [
+        str(path)
+        for path in sorted(Path("tradelib").rglob("*.py"))
+        if generated == (path.name == "_modidx.py" or GENERATED in path.read_text(encoding="utf-8")[:4000])
+    ]
 
 
 def formatted() -> list[str]:
-    """What ruff formats and lints."""
-    return [*(source for source in SOURCES if Path(source).exists()), *plain_modules()]
+    """What ruff formats and lints: exported modules are, in their notebooks."""
+    return [*(source for source in SOURCES if Path(source).exists()), *modules(generated=False)]
 
 
 def sync() -> bool:
@@ -128,7 +130,15 @@ def fix() -> int:
     files = formatted()
     run("ruff", "check", "--quiet", "--fix", *files)
     steps = [run("ruff", "format", "--quiet", *files), tool("nbdev_clean"), tool("nbdev_export")]
+    Path(".gitattributes").write_text(attributes(), encoding="utf-8")
     return 0 if all(steps) else 1
+
+
+def attributes() -> str:
+    """`.gitattributes`, its last part naming the exported modules: reviews fold them."""
+    head, mark, _ = Path(".gitattributes").read_text(encoding="utf-8").partition("# exported from nbs/")
+    rows = [f"{path} linguist-generated" for path in modules(generated=True)]
+    return "\n".join([f"{head}{mark}: edit the notebook, not the file (`make format` keeps this list)", *rows, ""])
 
 
 SECTIONS: dict[str, Callable[[], bool]] = {

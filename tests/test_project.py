@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import re
 from collections.abc import Callable
@@ -12,11 +11,10 @@ import pytest
 
 from tests.checks import code, files, notebooks
 from tests.environment import PROJECT
-from tests.run import GENERATED
+from tests.run import attributes
 
 NOTEBOOKS = sorted(path.relative_to(PROJECT) for path in PROJECT.glob("nbs/*/*.ipynb"))
 MODULES = sorted(path.relative_to(PROJECT) for path in PROJECT.glob("tradelib/**/*.py"))
-EXPORTED = [path for path in MODULES if GENERATED in (PROJECT / path).read_text(encoding="utf-8")[:4000]]
 OFFERING = [path for path in MODULES if not path.name.startswith("_") or path.name == "__init__.py"]
 HOW_TOS = ("Add a strategy", "Add an indicator", "Add a gate", "Add a venue")
 
@@ -31,13 +29,18 @@ def tracked() -> list[Path]:
     return [path.relative_to(PROJECT) for path in files.tracked(PROJECT)]
 
 
+def none(problems: list[str]) -> None:
+    """Fail with all problems, one per line."""
+    assert not problems, "\n" + "\n".join(problems)
+
+
 def text(name: str) -> str:
     return (PROJECT / name).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=str)
 def test_a_notebook_is_a_lesson(path: Path) -> None:
-    assert notebooks.problems(path) == []
+    none(notebooks.problems(path))
 
 
 def test_notebooks_are_numbered_in_reading_order_without_doubles() -> None:
@@ -49,13 +52,13 @@ def test_notebooks_are_numbered_in_reading_order_without_doubles() -> None:
 def test_functions_and_files_stay_small() -> None:
     measured = [item for path in MODULES for item in code.functions(path)]
 
-    assert code.long_functions(measured) + code.long_files(MODULES) == []
+    none(code.long_functions(measured) + code.long_files(MODULES))
 
 
 def test_every_module_says_what_it_offers_and_documents_it() -> None:
     problems = [problem for path in OFFERING for problem in code.undocumented(path)]
 
-    assert code.unexported(OFFERING) + problems == []
+    none(code.unexported(OFFERING) + problems)
 
 
 def test_the_package_offers_at_most_a_dozen_names_itself() -> None:
@@ -66,7 +69,7 @@ def test_the_package_offers_at_most_a_dozen_names_itself() -> None:
     "check", [files.leftovers, files.machine_paths, files.package_hosts], ids=lambda check: check.__name__
 )
 def test_no_file_holds(check: Callable[[list[Path]], list[str]], tracked: list[Path]) -> None:
-    assert check(tracked) == []
+    none(check(tracked))
 
 
 def test_the_readme_is_short() -> None:
@@ -76,11 +79,11 @@ def test_the_readme_is_short() -> None:
 def test_what_the_texts_link_to_exists() -> None:
     for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
         targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", text(name))
-        assert [target for target in targets if not (PROJECT / target).exists()] == []
+        none([f"{name}: {target} does not exist" for target in targets if not (PROJECT / target).exists()])
 
 
 def test_each_how_to_fits_in_ten_lines() -> None:
-    assert files.long_sections(text("CONTRIBUTING.md"), HOW_TOS, limit=10) == []
+    none(files.long_sections(text("CONTRIBUTING.md"), HOW_TOS, limit=10))
 
 
 def test_the_changelog_speaks_of_the_version_in_the_package() -> None:
@@ -95,8 +98,8 @@ def test_the_changelog_speaks_of_the_version_in_the_package() -> None:
 def test_the_lock_pins_what_the_project_asks_for(lock: str, extras: bool) -> None:
     pins = text(f"requirements/{lock}.lock")
 
-    assert files.unmet(files.requirements(text("pyproject.toml"), extras), pins) == []
-    assert files.unhashed(pins) == []
+    none(files.unmet(files.requirements(text("pyproject.toml"), extras), pins))
+    none(files.unhashed(pins))
     assert files.recorded_digest(pins) == files.requirements_digest(PROJECT), "run: make lock"
 
 
@@ -107,13 +110,7 @@ def test_the_runner_is_locked_to_the_versions_that_research_used() -> None:
 
 
 def test_exported_modules_are_marked_as_generated() -> None:
-    marked = [
-        line.split()[0]
-        for line in text(".gitattributes").splitlines()
-        if "linguist-generated" in line and "-linguist" not in line
-    ]
-
-    assert [str(path) for path in EXPORTED if not any(fnmatch.fnmatch(str(path), pattern) for pattern in marked)] == []
+    assert text(".gitattributes") == attributes(), "run: make format"
 
 
 def test_every_tool_is_silent_and_stays_inside_the_project() -> None:

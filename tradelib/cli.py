@@ -26,18 +26,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="""From notebook to live order, with nothing lost in between.
 
-Research happens in notebooks (`make lab`) and in the pipeline (`make demo`, `dvc repro`). These commands are for what
-comes after: a signed bundle, a venue to trade it on, and the runner.
+Research happens in notebooks (`make lab`) and in the pipeline (`make demo`, `dvc repro`).
+These commands are for what comes after: a signed bundle, a venue, and the runner.
 
-A first session:
+[bold]A first session, after `make demo`:[/bold]
 
-  tradelib keys list                               which key signs, which keys are trusted
+1. Is this bundle whole, signed, and reproducible here?
 
-  tradelib verify bundles/NAME                     is this bundle whole, signed and reproducible here?
+[cyan]tradelib verify bundles/NAME[/cyan]
 
-  tradelib venue TAPE --start 2018-01-02           a paper exchange on this machine, filled from recorded bars
+2. Serve recorded bars as a paper exchange on this machine (in a shell of its own, with
+any pair in TRADELIB_API_KEY and TRADELIB_API_SECRET, the same in both shells):
 
-  tradelib run bundles/NAME --venue http://127.0.0.1:8787     trade the bundle there
+[cyan]tradelib venue artifacts/data/sp500/tape.parquet --start 2018-01-02[/cyan]
+
+3. Trade the bundle there, bar by bar, and check what was written down:
+
+[cyan]tradelib run bundles/NAME --venue http://127.0.0.1:8787[/cyan]
+
+[cyan]tradelib audit journal.sqlite[/cyan]
 """,
 )
 keys_app = typer.Typer(no_args_is_help=True, help="Signing keys and the keys that this machine trusts.")
@@ -102,11 +109,13 @@ def verify(
 ) -> None:
     """Check a bundle: every byte, its signature, the installed package, and its golden decisions."""
     from tradelib.bundle import TrustStore, load_bundle, reproduce_golden, verify_runtime
+    from tradelib.errors import BundleError
 
     sealed = load_bundle(bundle, TrustStore())
     verify_runtime(sealed)
     golden = reproduce_golden(sealed)
-    golden.require()
+    if not golden.equal:
+        raise BundleError(f"{bundle}: golden decisions are not reproduced here: {golden.first_difference}")
     rows = {
         "bundle": sealed.name,
         "digest": sealed.digest,
@@ -169,15 +178,16 @@ def run(
 ) -> None:
     """Trade a bundle: verify it, reproduce its golden decisions, then decide bar by bar.
 
-    Keys come from TRADELIB_API_KEY and TRADELIB_API_SECRET. Ctrl-C finishes the current bar and stops in order; the same
-    command goes on where the journal ends.
+    Keys come from TRADELIB_API_KEY and TRADELIB_API_SECRET. Ctrl-C finishes the current bar and stops in order; the
+    same command goes on where the journal ends.
     """
     from tradelib.live import Step, run_bundle
 
     def report(step: Step) -> None:
         if step.quantity and not quiet:
             _say(
-                f"{step.time[:10]}  {step.quantity:+,.4f} at close {step.close:,.2f}  equity {step.equity:,.2f}  {step.status}"
+                f"{step.time[:10]}  {step.quantity:+,.4f} at close {step.close:,.2f}"
+                f"  equity {step.equity:,.2f}  {step.status}"
             )
 
     summary = run_bundle(

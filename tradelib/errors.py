@@ -6,6 +6,9 @@ from a defect. The message is written for the person at the keyboard: no traceba
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 __all__ = [
     "BundleError",
     "DataError",
@@ -51,15 +54,13 @@ class MissingExtraError(TradelibError, ImportError):
     """An optional part is used whose packages are not installed."""
 
 
-def require(module: str, extra: str):
+def require(module: str, extra: str) -> Any:
     """Import `module`, or say which extra of tradelib brings it.
 
     Raises `MissingExtraError` naming the module and the `pip install` line.
     """
-    import importlib
-
     try:
-        return importlib.import_module(module)
+        return import_module(module)
     except ModuleNotFoundError as error:
         if error.name is not None and not module.startswith(error.name):
             raise

@@ -13,7 +13,7 @@ __all__ = ["project_home", "project_root"]
 
 
 def project_root(start: Path | None = None) -> Path:
-    """The nearest folder at or above `start` (default: the working directory) that holds `settings.ini`, else `start`."""
+    """The nearest folder at or above `start` (default: working directory) that holds `settings.ini`, else `start`."""
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
         if (folder / "settings.ini").is_file():

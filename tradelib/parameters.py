@@ -1,7 +1,7 @@
 """Parameter objects that explain their own mistakes.
 
-A misspelt parameter that silently runs a default is the most expensive typo in research. So parameters are typed, frozen
-and closed: an unknown name is refused, and the message offers the one that was probably meant.
+A misspelt parameter that silently runs a default is the most expensive typo in research. So parameters are typed,
+frozen and closed: an unknown name is refused, and the message offers the one that was probably meant.
 """
 
 from __future__ import annotations

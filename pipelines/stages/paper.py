@@ -16,15 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipelines.artifacts import artifact, local_state, read_json, root, write_json
+from pipelines.params import Params
 from tradelib.bundle.keys import TrustStore
 from tradelib.bundle.verify import load_bundle
 from tradelib.data.bars import window
 from tradelib.data.files import read_bars
 from tradelib.errors import RunnerError, VenueError
 from tradelib.promotion.parity import compare_paper
-
-from pipelines.artifacts import artifact, local_state, read_json, root, write_json
-from pipelines.params import Params
 
 SECTIONS = ("windows", "costs", "account", "strategies")
 
@@ -65,9 +64,12 @@ def _venue(params: Params, tape: Path, start: str, environment: dict[str, str]) 
     terms = {**params.costs.model_dump(), **params.account.model_dump(exclude={"maximum_leverage"})}
     options = [f"--{name.replace('_', '-')}={value}" for name, value in terms.items()]
     command = [*_COMMAND, "venue", str(tape), f"--start={start}", "--port=0", *options]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
-            assert process.stdout is not None and process.stderr is not None
+            assert process.stdout is not None
+            assert process.stderr is not None
             found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
             if found is None:
                 raise VenueError(f"the venue did not start: {process.stderr.read().strip()}")

@@ -6,13 +6,12 @@ payload, which is the same wherever the same content is sealed.
 
 from __future__ import annotations
 
-from tradelib.bundle.keys import TrustStore, load_private_key
-from tradelib.promotion.promote import promote
-
 from pipelines.artifacts import artifact, local_state, read_json, root, write_json
 from pipelines.params import Params
 from pipelines.provenance import provenance
 from pipelines.setting import chosen_rule, execution, setting
+from tradelib.bundle.keys import TrustStore, load_private_key
+from tradelib.promotion.promote import promote
 
 SECTIONS = ("costs", "account", "strategies", "promotion")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from tradelib.data.quality import check_quality
+from typing import Any
 
 from pipelines.artifacts import artifact, write_json
 from pipelines.params import Params
-from typing import Any
-
 from tradelib.data.files import read_bars, replace_file
+from tradelib.data.quality import check_quality
 from tradelib.errors import DataError
 
 SECTIONS = ("quality",)

@@ -32,4 +32,3 @@ PROVEN: dict[str, Reply] = {
     "-1013 filter": refusal(-1013, "Filter failure: LOT_SIZE"),
     "-1111 precision": refusal(-1111, "Parameter 'quantity' has too much precision."),
 }
-

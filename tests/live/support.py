@@ -11,8 +11,16 @@ import numpy as np
 import pandas as pd
 
 from tradelib.backtest.decision import DecisionRule
-from tradelib.bundle import Bundle, BundleContents, Execution, TrustStore, generate_key, load_private_key
-from tradelib.bundle import make_golden, write_bundle
+from tradelib.bundle import (
+    Bundle,
+    BundleContents,
+    Execution,
+    TrustStore,
+    generate_key,
+    load_private_key,
+    make_golden,
+    write_bundle,
+)
 from tradelib.bundle.runtime import package_files
 from tradelib.data.bars import make_bars
 from tradelib.ledger import journal, open_journal
@@ -123,7 +131,9 @@ def _lock(folder: Path) -> Path:
     return path
 
 
-def exchange(sealed: Sealed, *, start: int = GOLDEN, pace: str = "poll", bars: pd.DataFrame | None = None) -> PaperExchange:
+def exchange(
+    sealed: Sealed, *, start: int = GOLDEN, pace: str = "poll", bars: pd.DataFrame | None = None
+) -> PaperExchange:
     """The paper exchange on the terms of the bundle; bar `start` is forming."""
     terms = sealed.bundle.execution
     tape = sealed.bars if bars is None else bars

@@ -70,7 +70,15 @@ def test_paper_and_live_differ_in_host_key_and_pace_only() -> None:
     paper, live = make_client(PAPER, "paper", KEY, SECRET), make_client(None, "live", "other", "other")
     differing = {name for name in vars(live) if repr(vars(paper)[name]) != repr(vars(live)[name])}
     ours = {"apiKey", "secret", "urls", "enableRateLimit"}
-    bound_to_the_instance = {"fetch", "handle_errors", "handle_http_status_code", "logger", "origin", "throttler", "tokenBucket"}
+    bound_to_the_instance = {
+        "fetch",
+        "handle_errors",
+        "handle_http_status_code",
+        "logger",
+        "origin",
+        "throttler",
+        "tokenBucket",
+    }
     assert ours <= differing <= ours | bound_to_the_instance
     assert paper.options == live.options
 

@@ -69,10 +69,10 @@ class Scene:
             return asyncio.run(self._settle(recover, may_send))
 
     async def _settle(self, recover: bool, may_send: bool) -> OrderReport:
-        window, timeout = (round(value * 1000) for value in (self.patience.receive_window, self.patience.request_timeout))
-        client = make_client(
-            self.proxy.url, "paper", KEY, SECRET, receive_window_ms=window, request_timeout_ms=timeout
+        window, timeout = (
+            round(value * 1000) for value in (self.patience.receive_window, self.patience.request_timeout)
         )
+        client = make_client(self.proxy.url, "paper", KEY, SECRET, receive_window_ms=window, request_timeout_ms=timeout)
         sleep = asyncio.sleep if self.real else self.clock.sleep
         insistence = Insistence(self.patience, sleep=sleep)
         try:
@@ -178,7 +178,7 @@ def test_an_order_whose_outcome_stays_unknown_halts_and_stays_open_in_the_journa
 def test_a_venue_that_loses_every_order_is_given_up(served: VenueThread, tmp_path: Path) -> None:
     lost = Fault("lost", status(500))
     scene = Scene(served, tmp_path / "j", lambda method, path: lost if (method, path) == ORDER else None)
-    with pytest.raises(RunnerError, match="did not take order .* in 3 attempts"):
+    with pytest.raises(RunnerError, match=r"did not take order .* in 3 attempts"):
         scene.settle()
     assert scene.placed() == []
 
@@ -210,7 +210,9 @@ def test_a_request_that_arrives_late_never_makes_a_second_order(
 
 
 def test_ids_are_deterministic_distinct_and_fit_binance() -> None:
-    parts = itertools.product(("a" * 64, "b" * 64), ("BTC/USDT", "SPX/USDT"), (TIME, "2020-04-10T00:00:00+00:00"), (0, 1))
+    parts = itertools.product(
+        ("a" * 64, "b" * 64), ("BTC/USDT", "SPX/USDT"), (TIME, "2020-04-10T00:00:00+00:00"), (0, 1)
+    )
     names = [client_order_id(*part) for part in parts]
     assert len(set(names)) == 16
     assert all(len(name) <= 36 and name.replace("-", "").isalnum() for name in names)
@@ -262,7 +264,8 @@ def test_a_reply_that_does_not_prove_everything_proves_nothing(change: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("side", "long"), ("quantity", Decimal(0)), ("client_order_id", "x" * 37), ("client_order_id", "ä")]
+    ("field", "value"),
+    [("side", "long"), ("quantity", Decimal(0)), ("client_order_id", "x" * 37), ("client_order_id", "ä")],
 )
 def test_an_impossible_intent_is_refused(field: str, value: Any) -> None:
     body = {"time": TIME, "client_order_id": NAME, "symbol": SYMBOL, "side": "buy", "quantity": Decimal(1)}

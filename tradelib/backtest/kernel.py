@@ -3,10 +3,10 @@
 Research runs `simulate` compiled over arrays; the paper venue and the runner call the very same small functions one bar
 at a time, interpreted. There is no second implementation, and no fastmath, so both give the same bits.
 
-Conventions: a decision on bar *t* sees everything up to its close; its order fills at the open of *t+1*; an order of the
-last bar never fills. Market orders slip against you by a fraction of the open. The fee is `rate x quantity x fill price`,
-on the slipped price. Equity is `cash + signed quantity x close`, once per bar. Units: prices and cash in the quote
-currency, quantities in the base asset, rates and slippage as fractions (0.001 = 10 basis points).
+Conventions: a decision on bar *t* sees everything up to its close; its order fills at the open of *t+1*; an order of
+the last bar never fills. Market orders slip against you by a fraction of the open. The fee is `rate x quantity x fill
+price`, on the slipped price. Equity is `cash + signed quantity x close`, once per bar. Units: prices and cash in the
+quote currency, quantities in the base asset, rates and slippage as fractions (0.001 = 10 basis points).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ __all__ = [
     "fee",
     "fill_price",
     "order_quantity",
+    "position_after",
     "simulate",
 ]
 
@@ -47,7 +48,7 @@ STATUS_REASONS = {
 
 
 class Simulation(NamedTuple):
-    """Arrays of one run. Bars: float64 `(n,)` from the first bar of the account. Orders: `(k,)`, in order of decision."""
+    """Arrays of one run: per bar of the account float64 `(n,)`, per order `(k,)` in order of decision."""
 
     equity: np.ndarray
     cash: np.ndarray
@@ -76,6 +77,18 @@ def fee(quantity: float, price: float, fee_rate: float) -> float:
 def cash_after(cash: float, quantity: float, price: float, fee_paid: float) -> float:
     """Cash after a fill of signed `quantity` at `price`."""
     return cash - quantity * price - fee_paid
+
+
+@jit
+def position_after(position: float, quantity: float, lots_per_unit: float) -> float:
+    """Position after a fill of signed `quantity`; with `lots_per_unit` it stays on whole lots, as an exchange keeps it.
+
+    Without that, sums of decimal fractions drift off the grid (0.1 + 0.2), and a close would leave a lot behind.
+    """
+    after = position + quantity
+    if lots_per_unit > 0.0:
+        return math.copysign(math.floor(abs(after) * lots_per_unit + 0.5) / lots_per_unit, after) + 0.0
+    return after
 
 
 @jit
@@ -116,18 +129,19 @@ def order_quantity(
     """Signed quantity that moves `position` to `target_weight` of equity, valued at `close`; 0.0 for no order.
 
     No order while the weight is unknown (NaN), while the present weight is within `rebalance_band` of the target (a
-    target of zero and a change of side always trade), or below the market's `minimum_notional`. With `lots_per_unit`
-    (lots in one unit of the asset; 0 for none) the *target* is rounded toward zero to whole lots, so that rounding
-    never adds risk, and the quotient of two whole numbers is exactly the float that its decimal string parses to.
+    target of zero and a change of side always trade), or below the market's `minimum_notional`. An account without
+    equity is closed out. With `lots_per_unit` (lots in one unit of the asset; 0 for none) the *target* is rounded
+    toward zero to whole lots, so that rounding never adds risk, and the quotient of two whole numbers is exactly the
+    float that its decimal string parses to.
     """
     if math.isnan(target_weight):
         return 0.0
-    if target_weight == 0.0 or equity_now <= 0.0:
-        return -position if position != 0.0 else 0.0
-    present = position * close / equity_now
-    if present * target_weight > 0.0 and abs(target_weight - present) <= rebalance_band:
-        return 0.0
-    wanted = target_weight * equity_now / close
+    wanted = 0.0
+    if target_weight != 0.0 and equity_now > 0.0:
+        present = position * close / equity_now
+        if present * target_weight > 0.0 and abs(target_weight - present) <= rebalance_band:
+            return 0.0
+        wanted = target_weight * equity_now / close
     if lots_per_unit > 0.0:
         wanted_lots = math.copysign(math.floor(abs(wanted) * lots_per_unit + 1e-9), wanted)
         held_lots = math.copysign(math.floor(abs(position) * lots_per_unit + 0.5), position)
@@ -182,7 +196,7 @@ def _simulate(
                 orders[2, k] = fee_paid
                 orders[3, k] = abs(pending) * abs(price - open_[t])
                 cash = cash_after(cash, pending, price, fee_paid)
-                position = position + pending
+                position = position_after(position, pending, lots_per_unit)
         i = t - first
         equities[i], cashes[i], positions[i] = equity(cash, position, close[t]), cash, position
         pending = order_quantity(

@@ -97,7 +97,7 @@ def _from_csv(content: bytes, path: Path) -> pd.DataFrame:
     if not head.startswith(b"# tradelib bars "):
         raise DataError(f"{path} was not written by write_bars: read a vendor's file with import_csv")
     attrs = _attrs(head[len(b"# tradelib bars ") :].decode(errors="replace"), path)
-    table = pd.read_csv(io.BytesIO(body), dtype=dict.fromkeys(COLUMNS, "float64"), float_precision="round_trip")
+    table = pd.read_csv(io.BytesIO(body), dtype=dict.fromkeys(COLUMNS, "float64"))
     index = pd.DatetimeIndex(pd.to_datetime(table.pop("time"), format="ISO8601", utc=True), name="time")
     bars = table.set_index(index.as_unit("ns"))
     bars.attrs.update(attrs)

@@ -6,6 +6,7 @@ type size as on a desk. Colours are the page's CSS variables (`page.STYLE`).
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -37,11 +38,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Band:
-    """A shaded stretch of time with its name."""
+    """A stretch of time with its name, shaded or not."""
 
     label: str
     start: pd.Timestamp
     end: pd.Timestamp
+    shaded: bool = True
 
 
 def thin(x: Floats, y: Floats, most: int = _POINTS) -> tuple[Floats, Floats]:
@@ -51,7 +53,7 @@ def thin(x: Floats, y: Floats, most: int = _POINTS) -> tuple[Floats, Floats]:
     if x.size <= most:
         return x, y
     edges = np.linspace(0, x.size, most // 2 + 1).astype(int)
-    stretches = [(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+    stretches = [(a, b) for a, b in itertools.pairwise(edges.tolist()) if b > a]
     kept = {0, x.size - 1}
     for a, b in stretches:
         kept |= {a + int(np.argmin(y[a:b])), a + int(np.argmax(y[a:b]))}
@@ -77,17 +79,18 @@ def line_chart(
     y_text: Callable[[float], str] = "{:.2f}".format,
     height: float = 17.0,
     logarithmic: bool = False,
+    legend: bool = True,
     label: str = "",
 ) -> Markup:
-    """Lines over time with shaded `bands`; `height` in rem. With the `HOVER` script it reads values under the pointer."""
+    """Lines over time with shaded `bands`; `height` in rem. The `HOVER` script reads values under the pointer."""
     scale: Callable[[Floats], Floats] = np.log if logarithmic else np.asarray
     points = [thin(_days(line.times), np.asarray(line.values, dtype=np.float64)) for line in lines]
     points = [(x, scale(y)) for x, y in points]
     if not any(x.size for x, _ in points):
         return tag("p", "There is nothing to draw.", class_="note")
-    frame = _Frame.around(points)
+    frame = _Frame.around(points, headroom=0.1 if any(band.label for band in bands) else 0.04)
     ticks = _log_ticks(frame) if logarithmic else [(value, value) for value in sparse(frame.bottom, frame.top)]
-    shapes = [_band(band, frame) for band in bands]
+    shapes = [_band(band, frame) for band in bands if band.shaded]
     shapes += [_rule(frame.y(at)) for at, _ in ticks]
     shapes += [_path(line, frame, x, y) for line, (x, y) in zip(lines, points, strict=True)]
     labels = [tag("span", y_text(value), class_="y", style=f"top:{frame.y(at):.2f}%") for at, value in ticks]
@@ -95,7 +98,9 @@ def line_chart(
     labels += [_band_label(band, frame) for band in bands]
     svg = tag("svg", *shapes, viewBox="0 0 100 100", preserveAspectRatio="none", role="img", aria_label=label)
     data = _hover_data(lines, points, frame, logarithmic)
-    return tag("div", svg, *labels, data, class_="plot", style=f"height:{height}rem") + key(lines)
+    return tag("div", svg, *labels, data, class_="plot", style=f"height:{height}rem") + (
+        key(lines) if legend else Markup("")
+    )
 
 
 def key(lines: Sequence[Line]) -> Markup:
@@ -117,10 +122,11 @@ class _Frame:
     top: float
 
     @classmethod
-    def around(cls, points: Sequence[tuple[Floats, Floats]]) -> _Frame:
+    def around(cls, points: Sequence[tuple[Floats, Floats]], headroom: float) -> _Frame:
         xs, ys = (np.concatenate([pair[axis] for pair in points]) for axis in (0, 1))
-        margin = 0.04 * float(ys.max() - ys.min()) or max(abs(float(ys.max())) * 0.04, 1e-9)
-        top = float(ys.max()) + (margin if ys.max() != 0.0 else 0.0)
+        extent = float(ys.max() - ys.min()) or max(abs(float(ys.max())), 1e-9)
+        margin = 0.04 * extent
+        top = float(ys.max()) + (headroom * extent if ys.max() != 0.0 else 0.0)
         return cls(float(xs.min()), max(float(xs.max()), float(xs.min()) + 1.0), float(ys.min()) - margin, top)
 
     def x(self, value: float) -> float:
@@ -161,8 +167,11 @@ def _band(band: Band, frame: _Frame) -> Markup:
 
 
 def _band_label(band: Band, frame: _Frame) -> Markup:
+    """The name at the left edge; of a narrow last band at its right edge, reaching out to the left."""
     left, width = _span(band, frame)
-    return tag("span", band.label, class_="band", style=f"left:{left:.2f}%;max-width:{width:.2f}%", title=band.label)
+    last = left + width > 99.0 and width < 15.0
+    place = "right:0" if last else f"left:{left:.2f}%;max-width:{width:.2f}%"
+    return tag("span", band.label, class_="band", style=place, title=band.label) if band.label else Markup("")
 
 
 def _time_ticks(frame: _Frame) -> list[tuple[float, str]]:
@@ -219,7 +228,8 @@ for (const plot of document.querySelectorAll('.plot')) {
     const rows = data.lines.filter(line => line.x.length && x >= line.x[0] - 1 && x <= line.x[line.x.length - 1] + 1)
       .map(line => line.name + '  ' + line.y[nearest(line.x, x)]);
     read.textContent = [new Date(day * 864e5).toISOString().slice(0, 10), ...rows].join('\\n');
-    read.style.display = 'block'; read.style.left = x > 55 ? '.35rem' : 'auto'; read.style.right = x > 55 ? 'auto' : '.35rem'; });
+    read.style.display = 'block';
+    [read.style.left, read.style.right] = x > 55 ? ['.35rem', 'auto'] : ['auto', '.35rem']; });
   plot.addEventListener('pointerleave', () => { read.style.display = 'none'; });
 }
 """
@@ -278,19 +288,21 @@ def density_chart(center: float, deviation: float, threshold: float, *, mark: st
 
     above = x >= threshold
     closed = f"{outline(x[above], y[above])}L100,100L{frame.x(threshold):.2f},100Z" if above.any() else "M0,0"
-    upright = f"stroke:var(--c2);stroke-width:1.6;stroke-dasharray:5 4"
-    at = f"{frame.x(threshold):.2f}"
+    upright = "stroke:var(--c2);stroke-width:1.6;stroke-dasharray:5 4"
+    at, peak = f"{frame.x(threshold):.2f}", f"{frame.x(center):.2f}"
     shapes = [
         tag("path", d=closed, style="fill:var(--c1);opacity:.25"),
         tag("path", d=outline(x, y), style="stroke:var(--c1);stroke-width:1.6"),
-        tag("line", x1=at, x2=at, y1="12", y2="100", style=upright),
+        tag("line", x1=at, x2=at, y1="4", y2="100", style=upright),
+        tag("line", x1=peak, x2=peak, y1="4", y2="100", style="stroke:var(--c1);stroke-width:1"),
         _rule(100.0),
     ]
     ticks = sparse(low, high, 6)
     labels = [tag("span", f"{value:g}", class_="x", style=f"left:{frame.x(value):.2f}%") for value in ticks]
+    sides = ("mark before", "mark") if threshold <= center else ("mark", "mark before")
     labels += [
-        tag("span", threshold_mark, class_="mark", style=f"left:{frame.x(threshold):.2f}%;top:0;color:var(--c2)"),
-        tag("span", mark, class_="mark", style=f"left:{frame.x(center):.2f}%;top:60%"),
+        tag("span", threshold_mark, class_=sides[0], style=f"left:{at}%;top:0;color:var(--c2)"),
+        tag("span", mark, class_=sides[1], style=f"left:{frame.x(center):.2f}%;top:0;color:var(--c1)"),
     ]
     told = f"{mark}; {threshold_mark}"
     svg = tag("svg", *shapes, viewBox="0 0 100 100", preserveAspectRatio="none", role="img", aria_label=told)

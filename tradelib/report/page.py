@@ -18,6 +18,9 @@ class Markup(str):
 
     __slots__ = ()
 
+    def __add__(self, other: str) -> Markup:
+        return Markup(str.__add__(self, text(other)))
+
 
 def text(value: Any) -> Markup:
     """`value` as safe HTML; `Markup` passes through."""
@@ -29,14 +32,17 @@ def join(parts: Iterable[Any], separator: str = "") -> Markup:
     return Markup(separator.join(text(part) for part in parts))
 
 
+_VOID = frozenset({"br", "line", "rect", "path"})
+
+
 def tag(name: str, *content: Any, **attributes: Any) -> Markup:
-    """`<name ...>content</name>`; `class_` becomes `class`, underscores hyphens, None and False leave an attribute out."""
+    """`<name ...>content</name>`; `class_` becomes `class`, underscores hyphens; None or False leaves one out."""
     told = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
         for key, value in attributes.items()
         if value is not None and value is not False
     )
-    return Markup(f"<{name}{told}>{join(content)}</{name}>")
+    return Markup(f"<{name}{told}/>" if name in _VOID else f"<{name}{told}>{join(content)}</{name}>")
 
 
 _SIGNS = {"good": "✓", "bad": "✗", "warn": "◐", "none": "–"}
@@ -75,16 +81,20 @@ def table(
     return tag("div", inner, class_="scroll", tabindex="0")
 
 
-def page(title: str, *content: Any, scripts: Iterable[str] = ()) -> str:
-    """The whole document. `scripts` are JavaScript sources that go inline at the end."""
-    inline = "".join(f"<script>{script.replace('</script', '<\\/script')}</script>" for script in scripts)
+def page(title: str, *content: Any, scripts: Iterable[str] = (), libraries: Iterable[str] = ()) -> str:
+    """The whole document. `libraries` are JavaScript sources set inline before the content, `scripts` after it."""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<link rel="icon" href="data:,">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>"
-        f"<body><main>{join(content)}</main>{inline}</body></html>\n"
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style>{_inline(libraries)}</head>"
+        f"<body><main>{join(content)}</main>{_inline(scripts)}</body></html>\n"
     )
+
+
+def _inline(scripts: Iterable[str]) -> str:
+    sources = (script.replace("</script", "<\\/script") for script in scripts)
+    return "".join(f"<script>{source}</script>" for source in sources)
 
 
 STYLE = """
@@ -109,7 +119,8 @@ p { margin: .4rem 0; max-width: 48rem; } a { color: var(--c1); }
 .grid { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1rem 0; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .7rem; padding: 1rem 1.2rem;
   flex: 1 1 100%; min-width: 0; }
-.half { flex: 1 1 26rem; }
+.half { flex: 1 1 26rem; } .column { display: flex; flex-direction: column; gap: 1rem; min-width: 0; }
+.column .card { flex: 0 0 auto; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .7rem; margin: 1rem 0; }
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: .7rem; padding: .7rem .9rem; }
 .tile dt { color: var(--soft); font-size: .85rem; } .tile dd { margin: 0; font-size: 1.5rem; font-weight: 600;
@@ -117,7 +128,8 @@ p { margin: .4rem 0; max-width: 48rem; } a { color: var(--c1); }
 .scroll { overflow-x: auto; max-width: 100%; } .tall { max-height: 26rem; overflow-y: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .4rem .8rem .4rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-thead th { color: var(--soft); font-weight: 500; font-size: .85rem; white-space: nowrap; }
+thead th { vertical-align: bottom; color: var(--soft); font-weight: 500; font-size: .85rem; white-space: nowrap; }
+thead small { font-size: .75rem; font-weight: 400; }
 tbody tr:last-child td { border-bottom: 0; } .number { text-align: right; white-space: nowrap; }
 .tall thead th { position: sticky; top: 0; background: var(--card); }
 code, .digest { font: .85em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
@@ -128,16 +140,18 @@ code, .digest { font: .85em ui-monospace, SFMono-Regular, Menlo, Consolas, monos
 .plot svg { position: absolute; inset: 0; width: 100%; height: 100%; overflow: visible; }
 .plot span { position: absolute; font-size: .75rem; color: var(--soft); white-space: nowrap; line-height: 1;
   font-variant-numeric: tabular-nums; }
-.plot .y { right: calc(100% + .4rem); transform: translateY(-50%); } .plot .x { top: calc(100% + .4rem); transform: translateX(-50%); }
+.plot .y { right: calc(100% + .4rem); transform: translateY(-50%); }
+.plot .x { top: calc(100% + .4rem); transform: translateX(-50%); }
 .plot .band { top: .35rem; padding-left: .35rem; overflow: hidden; text-overflow: ellipsis; }
-.plot .mark { transform: translateX(-50%); color: var(--ink); }
+.plot .mark { color: var(--ink); padding: 0 .4rem; } .plot .before { transform: translateX(-100%); }
 .plot .read { top: .35rem; right: .35rem; background: var(--card); border: 1px solid var(--line); border-radius: .4rem;
   padding: .35rem .5rem; display: none; color: var(--ink); white-space: pre; line-height: 1.4; z-index: 1; }
 .plot path, .plot line { vector-effect: non-scaling-stroke; fill: none; }
 .key { font-size: .85rem; color: var(--soft); display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; }
 .key i { display: inline-block; width: 1.4rem; border-top: 2px solid; vertical-align: .25rem; margin-right: .4rem; }
 .key .dashed { border-top-style: dashed; }
-.heat table { width: auto; } .heat td, .heat thead th, .heat tbody th { padding: .3rem .5rem; text-align: center; border: 0; }
+.heat table { width: auto; }
+.heat td, .heat thead th, .heat tbody th { padding: .3rem .5rem; text-align: center; border: 0; }
 .heat td { border: 2px solid var(--card); border-radius: .3rem; min-width: 2.9rem; }
 .heat tbody th { color: var(--soft); font-weight: 500; font-size: .85rem; white-space: nowrap; text-align: right; }
 .heat .chosen { outline: 2px solid var(--ink); outline-offset: -2px; font-weight: 700; }
@@ -145,11 +159,13 @@ details > summary { cursor: pointer; color: var(--soft); margin: .5rem 0; }
 @media (max-width: 40rem) { .plot { margin-left: 2.7rem; } .card { padding: .8rem .9rem; }
   .stack thead { display: none; } .stack tr { display: block; padding: .5rem 0; border-bottom: 1px solid var(--line); }
   .stack td { display: block; border: 0; padding: .1rem 0; text-align: left; white-space: normal; }
+  .stack td:nth-child(-n+4) { display: inline-block; margin-right: .8rem; } .stack td br { display: none; }
   .stack td[data-name]::before { content: attr(data-name) " "; color: var(--soft); font-size: .85rem; } }
 @media print { :root { color-scheme: light; --paper: #fff; --card: #fff; --ink: #000; --soft: #444; --line: #bbb;
   --c1: #2457c5; --c2: #c2570c; --c3: #0c7a5b; --c4: #8a8f98; --good: #0b7a45; --bad: #b42318; --warn: #8f5b00;
   --hot: #c2570c; --cold: #2457c5; --band: rgba(60, 90, 160, .07); }
-  body { font-size: 10.5pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; } main { max-width: none; padding: 0; }
+  body { font-size: 10.5pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  main { max-width: none; padding: 0; }
   .card, .tile, tr { break-inside: avoid; } .tall { max-height: none; } h2, h3 { break-after: avoid; }
   .candidate + .candidate { break-before: page; } }
 """

@@ -8,150 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 from tradelib.data.files import replace_file
 from tradelib.errors import ParameterError
-from tradelib.parameters import Parameters
 from tradelib.report.charts import HOVER
-from tradelib.report.labels import MISSING, figure, figures_table, short_digest
+from tradelib.report.labels import LABELS, MISSING, figure, figures_table, short_digest
 from tradelib.report.page import Markup, badge, card, join, page, table, tag, tiles
 from tradelib.report.verdict_charts import equity_charts, evidence_chart, sweep_chart
+from tradelib.report.verdict_data import CandidateData, GateRow, ParityRow, SweepData, VerdictData
 
-__all__ = [
-    "BundleRow",
-    "CandidateData",
-    "DataRow",
-    "GateRow",
-    "ParityRow",
-    "RegistryRow",
-    "SeriesData",
-    "SweepData",
-    "VerdictData",
-    "WindowData",
-    "save_verdict_page",
-    "verdict_page",
-]
-
-WindowName = Literal["in_sample", "out_of_sample", "paper"]
-Number = float | None
-
-
-class WindowData(Parameters):
-    """A stretch of history: first and last bar (ISO dates or times, UTC)."""
-
-    name: WindowName
-    start: str
-    end: str
-
-
-class SeriesData(Parameters):
-    """Account value per bar in one window: `times` ISO UTC (bars' open times), `equity` in quote currency.
-
-    `role`: "research" (backtest), "paper" (the paper account) or "benchmark" (any window: one series over all of them).
-    `initial`: account value before the first bar; the first value of `equity` when left out.
-    """
-
-    role: Literal["research", "paper", "benchmark"]
-    window: WindowName | None = None
-    label: str = ""
-    times: list[str]
-    equity: list[Number]
-    initial: Number = None
-
-
-class SweepData(Parameters):
-    """In-sample figures of a parameter grid: `values[row][column]` over `rows` and `columns`; `chosen` (row, column)."""
-
-    row_name: str
-    column_name: str
-    rows: list[float | str]
-    columns: list[float | str]
-    values: list[list[Number]]
-    chosen: tuple[float | str, float | str] | None = None
-    figure: str = "sharpe_ratio"
-
-
-class GateRow(Parameters):
-    """A gate's result, as `GateResult.to_dict()` writes it."""
-
-    name: str
-    tier: Literal["safety", "evidence"]
-    figure: float | str | None
-    threshold: float | str | None
-    comparison: str
-    passed: bool
-    explanation: str
-    evidence: dict[str, Any] = {}
-
-
-class DataRow(Parameters):
-    """What the quality suite said about the bars."""
-
-    passed: bool
-    summary: str
-    digest: str | None = None
-    checks: int | None = None
-
-
-class RegistryRow(Parameters):
-    """Where the model registry keeps it."""
-
-    name: str
-    version: int | str
-    alias: str | None = None
-
-
-class BundleRow(Parameters):
-    """The sealed bundle: SHA-256 of its manifest, file name, id of the signing key."""
-
-    digest: str
-    path: str | None = None
-    key: str | None = None
-
-
-class ParityRow(Parameters):
-    """Whether the paper account did what research says; `first_difference` in words when it did not."""
-
-    equal: bool
-    summary: str
-    first_difference: str | None = None
-
-
-class CandidateData(Parameters):
-    """Everything the page says about one candidate; what is left out is shown as not done."""
-
-    name: str
-    strategy: str
-    parameters: dict[str, Any] = {}
-    symbol: str
-    timeframe: str
-    periods_per_year: float = Field(gt=0)
-    permission: Literal["live", "paper", "none"]
-    summary: str
-    windows: list[WindowData] = []
-    data: DataRow | None = None
-    trials: int | None = None
-    figures: dict[WindowName, dict[str, Number]] = {}
-    sharpe: dict[str, Any] | None = None
-    gates: list[GateRow] = []
-    registry: RegistryRow | None = None
-    bundle: BundleRow | None = None
-    parity: ParityRow | None = None
-    series: list[SeriesData] = []
-    sweep: SweepData | None = None
-
-
-class VerdictData(Parameters):
-    """The whole page: `provenance` is shown as label and value (commit, params digest, lock digest, ...)."""
-
-    title: str = "Verdict"
-    lead: str = ""
-    provenance: dict[str, str] = {}
-    candidates: list[CandidateData]
-
+__all__ = ["WINDOW_NAMES", "save_verdict_page", "verdict_page"]
 
 WINDOW_NAMES: dict[str, str] = {"in_sample": "In sample", "out_of_sample": "Out of sample", "paper": "Paper"}
 _PERMISSIONS = {
@@ -222,8 +89,8 @@ def _anchor(candidate: CandidateData) -> str:
 
 
 def _sharpe(candidate: CandidateData, window: str) -> str:
-    figures: Mapping[str, Any] = dict(candidate.figures).get(window, {})  # type: ignore[call-overload]
-    return figure("sharpe_ratio", figures.get("sharpe_ratio"))
+    figures: Mapping[Any, Mapping[str, Any]] = candidate.figures
+    return figure("sharpe_ratio", figures.get(window, {}).get("sharpe_ratio"))
 
 
 def _probability(candidate: CandidateData, name: str) -> str:
@@ -257,11 +124,11 @@ def _tiles(candidate: CandidateData) -> Markup:
     at = f"a year, at {candidate.periods_per_year:,.0f} periods"
     return tiles(
         [
-            ("Sharpe ratio, in sample", _sharpe(candidate, "in_sample"), at),
-            ("Sharpe ratio, out of sample", _sharpe(candidate, "out_of_sample"), at),
-            ("Deflated Sharpe ratio", _probability(candidate, "deflated"), "probability of more than luck"),
-            ("Trials counted", trials, "variants tried before this one"),
-            ("Worst fall, out of sample", figure("maximum_drawdown", unseen.get("maximum_drawdown")), "from a peak"),
+            ("Sharpe in sample", _sharpe(candidate, "in_sample"), at),
+            ("Sharpe out of sample", _sharpe(candidate, "out_of_sample"), at),
+            ("Deflated Sharpe", _probability(candidate, "deflated"), "probability of more than luck"),
+            ("Trials counted", trials, "variants tried"),
+            ("Drawdown", figure("maximum_drawdown", unseen.get("maximum_drawdown")), "worst, out of sample"),
         ]
     )
 
@@ -269,13 +136,12 @@ def _tiles(candidate: CandidateData) -> Markup:
 def _cards(candidate: CandidateData) -> list[Markup]:
     cards = [_gates(candidate)]
     if candidate.series:
-        told = "Growth of 1, the accounts of the windows linked end to end; each decided only on what it had seen."
+        told = "The accounts of the windows are linked end to end. Research saw the in-sample window only."
         cards.append(card("What happened", *equity_charts(candidate.series, candidate.windows), note=told))
-    cards.append(_figures(candidate))
-    if candidate.sharpe:
-        cards.append(_evidence(candidate, candidate.sharpe))
-    if candidate.sweep is not None:
-        cards.append(_sweep(candidate, candidate.sweep))
+    beside = [_evidence(candidate, candidate.sharpe)] if candidate.sharpe else []
+    beside += [_sweep(candidate.sweep)] if candidate.sweep is not None else []
+    cards.append(_figures(candidate, wide=not beside))
+    cards += [tag("div", *beside, class_="half column")] if beside else []
     return [*cards, _custody(candidate)]
 
 
@@ -292,9 +158,10 @@ def _gates(candidate: CandidateData) -> Markup:
 def _gate_row(gate: GateRow, names: list[str]) -> Markup:
     asked = f"{_SIGNS.get(gate.comparison, gate.comparison)} {_gate_figure(gate.threshold)}".strip()
     status = badge("good", "passed") if gate.passed else badge("bad", "failed")
-    name = join([gate.name.replace("_", " "), tag("br"), tag("small", gate.tier)])
+    name = join([gate.name.replace("_", " "), tag("br"), " ", tag("small", gate.tier)])
     cells = [status, name, _gate_figure(gate.figure), asked, gate.explanation]
-    return tag("tr", *(tag("td", cell, data_name=label or None) for cell, label in zip(cells, names, strict=True)))
+    said = [None, None, names[2], names[3], None]
+    return tag("tr", *(tag("td", cell, data_name=label) for cell, label in zip(cells, said, strict=True)))
 
 
 _SIGNS = {">=": "≥", "<=": "≤", "==": "="}
@@ -306,19 +173,17 @@ def _gate_figure(value: float | str | None) -> str:
     return value if isinstance(value, str) else f"{value:.4g}"
 
 
-def _figures(candidate: CandidateData) -> Markup:
-    windows = {window.name: window for window in candidate.windows}
-    columns = {
-        WINDOW_NAMES[name]
-        + (f" {windows[name].start[:10]} to {windows[name].end[:10]}" if name in windows else ""): figures
-        for name in ("in_sample", "out_of_sample", "paper")
-        if (figures := dict(candidate.figures).get(name))
+def _figures(candidate: CandidateData, wide: bool) -> Markup:
+    spans: dict[str, tuple[str, str]] = {one.name: (one.start[:10], one.end[:10]) for one in candidate.windows}
+    figures: Mapping[Any, Mapping[str, Any]] = candidate.figures
+    columns: dict[str, Mapping[str, Any]] = {
+        join([words, tag("br"), tag("small", join(spans.get(name, ()), "<br/>"))]): figures[name]
+        for name, words in WINDOW_NAMES.items()
+        if figures.get(name)
     }
-    told = (
-        f"Annual figures at {candidate.periods_per_year:,.0f} periods per year; simple returns; drawdown from the peak."
-    )
+    told = f"Annual figures at {candidate.periods_per_year:,.0f} periods per year, from simple returns."
     body = figures_table(columns, label="figures by window") if columns else tag("p", "No figures.", class_="note")
-    return card("Figures", body, note=told, wide=candidate.sweep is None)
+    return card("Figures", body, note=told, wide=wide)
 
 
 def _evidence(candidate: CandidateData, sharpe: Mapping[str, Any]) -> Markup:
@@ -331,9 +196,10 @@ def _in_words(candidate: CandidateData, sharpe: Mapping[str, Any]) -> list[str]:
     if any(sharpe.get(name) is None for name in ("sharpe", "expected_maximum", "probabilistic", "deflated")):
         return []
     needed, had, count = sharpe.get("minimum_track_record"), sharpe.get("observations"), sharpe.get("trials")
+    shown, luck = sharpe["sharpe"] * root, sharpe["expected_maximum"] * root
     told = [
-        f"The chosen variant shows a Sharpe ratio of {sharpe['sharpe'] * root:.2f} a year. {count:,} variants were tried: "
-        f"had none of them any skill, the best would still be expected to show {sharpe['expected_maximum'] * root:.2f}.",
+        f"The chosen variant shows a Sharpe ratio of {shown:.2f} a year in sample. {count:,} variants were tried: had "
+        f"none of them any skill, the best would still be expected to show {luck:.2f}.",
         "The curve is where the true ratio may lie, given the length of the record and the shape of its returns. The "
         f"shaded part beyond luck is {sharpe['deflated']:.1%}: the deflated Sharpe ratio. Judged as if it had been the "
         f"only try, against zero, it would be {sharpe['probabilistic']:.1%} (the probabilistic Sharpe ratio).",
@@ -347,16 +213,14 @@ def _in_words(candidate: CandidateData, sharpe: Mapping[str, Any]) -> list[str]:
     return told
 
 
-def _sweep(candidate: CandidateData, sweep: SweepData) -> Markup:
+def _sweep(sweep: SweepData) -> Markup:
     told = "A good region is broad: neighbours of the chosen variant should look alike. ◆ marks the chosen one."
     chart = sweep_chart(sweep)
-    return card(f"The sweep: {figure_name(sweep.figure)} in sample", chart, note=told, wide=False)
+    return card(f"The sweep: {_figure_name(sweep.figure)} in sample", chart, note=told)
 
 
-def figure_name(name: str) -> str:
+def _figure_name(name: str) -> str:
     """A metric's name in running text."""
-    from tradelib.report.labels import LABELS
-
     return LABELS.get(name, (name.replace("_", " "), ""))[0]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +13,7 @@ from tradelib.errors import ParameterError
 from tradelib.report.charts import Band, Line, density_chart, heat_map, line_chart
 from tradelib.report.labels import LABELS
 from tradelib.report.page import Markup, tag
-
-if TYPE_CHECKING:
-    from tradelib.report.verdict import CandidateData, SeriesData, SweepData, WindowData
+from tradelib.report.verdict_data import CandidateData, SeriesData, SweepData, WindowData
 
 __all__ = ["equity_charts", "evidence_chart", "sweep_chart"]
 
@@ -32,14 +29,15 @@ _BANDS = {"in_sample": "in sample", "out_of_sample": "out of sample", "paper": "
 def equity_charts(series: Sequence[SeriesData], windows: Sequence[WindowData]) -> list[Markup]:
     """Growth of 1 with the windows shaded in turn, and the drawdown of each account below it."""
     lines = _linked(series)
-    bands = [Band(_BANDS[w.name], _time(w.start), _time(w.end)) for w in windows]
+    bands = [Band(_BANDS[w.name], _time(w.start), _time(w.end), row % 2 == 1) for row, w in enumerate(windows)]
+    silent = [Band("", band.start, band.end) for band in bands if band.shaded]
     values = np.concatenate([line.values[np.isfinite(line.values)] for line in lines])
     wide = bool(values.size) and values.min() > 0.0 and values.max() / values.min() > 6.0
     growth = line_chart(
-        lines, bands=bands[1::2], y_text=_short, logarithmic=wide, label="growth of 1, by window and for the benchmark"
+        lines, bands=bands, y_text=_short, logarithmic=wide, label="growth of 1, by window and for the benchmark"
     )
     falls = [_drawdown(line) for line in lines]
-    fall = line_chart(falls, bands=bands[1::2], y_text="{:.0%}".format, height=8.0, label="drawdown")
+    fall = line_chart(falls, bands=silent, y_text="{:.0%}".format, height=8.0, legend=False, label="drawdown")
     headings = [tag("small", "Growth of 1" + (" (logarithmic)" if wide else "")), tag("small", "Drawdown")]
     return [headings[0], _named(growth, bands, lines), headings[1], fall]
 

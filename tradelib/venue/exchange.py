@@ -417,7 +417,7 @@ class PaperExchange:
         if lots < 0 or kernel.admissible(self.cash, position, quantity, price, paid, 1.0) != kernel.FILLED:
             raise Refusal(Reason.BALANCE)
         self.cash = kernel.cash_after(self.cash, quantity, price, paid)
-        self.positions[market.base] = lots / market.lots_per_unit  # a decimal, as on an exchange: no float dust
+        self.positions[market.base] = kernel.position_after(position, quantity, market.lots_per_unit)
         self._trades += 1
         return Fill(self._trades, abs(quantity), price, paid, self.clock)
 

@@ -1,0 +1,392 @@
+"""Gates: each passes on a clean case and fails on a planted fault, and no undefined figure ever passes."""
+
+from __future__ import annotations
+
+import json
+import math
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.promotion.support import (
+    FIGURES,
+    ChangingForTest,
+    CrashingForTest,
+    ForgetfulForTest,
+    HesitantForTest,
+    PeekingForTest,
+    result,
+    results,
+    rule_of,
+    trend,
+)
+from tradelib.data.quality import Finding, QualityReport, QualityRules
+from tradelib.errors import ParameterError
+from tradelib.promotion import gates
+from tradelib.promotion.gates import Candidate, Gate, GateResult, Thresholds
+from tradelib.promotion.promote import Promotion
+from tradelib.validation.causality import prove_causality
+
+THRESHOLDS = Thresholds()
+
+
+def quality_of(bars: pd.DataFrame, *failed: tuple[str, str]) -> dict[str, Any]:
+    """A quality report about `bars` in which the named checks failed, with the severity given."""
+    known = [Finding("times ascend", "time", "critical", "no row lies before the row above it", 0.0, "", True, 0, ())]
+    bad = [
+        Finding(
+            name, "prices", severity, "no close is zero", "1 of 320 bars", "no bar", False, 1, ("2020-03-01 row 60",)
+        )
+        for name, severity in failed
+    ]
+    names = ("symbol", "timeframe", "calendar", "source")
+    report = QualityReport(
+        **{name: bars.attrs[name] for name in names},
+        bars=len(bars),
+        first=bars.index[0].isoformat(),
+        last=bars.index[-1].isoformat(),
+        as_of=None,
+        digest=bars.attrs["digest"],
+        rules=QualityRules(),
+        findings=(*known, *bad),
+        gaps=(),
+        picture=(),
+    )
+    return report.to_dict()
+
+
+def candidate(bars: pd.DataFrame, **changes: Any) -> Candidate:
+    rule = trend()
+    good: dict[str, Any] = {
+        "rule": rule,
+        "bars": bars,
+        "quality": quality_of(bars),
+        "proof": prove_causality(rule, bars, every=20),
+        "figures": FIGURES,
+    }
+    return Candidate(**(good | changes))
+
+
+# -- safety ------------------------------------------------------------------------------------------------------
+
+
+def test_good_data_passes_and_warnings_are_told(bars: pd.DataFrame) -> None:
+    passed = gates.data_quality(quality_of(bars, ("zero volume", "warning")), bars)
+    assert passed.passed
+    assert (passed.figure, passed.tier) == (0, "safety")
+    assert "1 warnings" in passed.explanation
+
+
+def test_a_broken_bar_is_named(bars: pd.DataFrame) -> None:
+    failed = gates.data_quality(quality_of(bars, ("close is positive", "critical")), bars)
+    assert not failed.passed
+    assert failed.figure == 1
+    assert "close is positive" in failed.explanation
+    assert "2020-03-01 row 60" in failed.explanation
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda quality: {},
+        lambda quality: {**quality, "findings": []},
+        lambda quality: {**quality, "success": None},
+        lambda quality: {**quality, "symbol": "ETH/USDT"},
+        lambda quality: {**quality, "last": "2020-02-01T00:00:00+00:00"},
+    ],
+    ids=["nothing", "no findings", "no verdict", "other market", "shorter data"],
+)
+def test_a_report_that_does_not_vouch_for_these_bars_fails(bars: pd.DataFrame, spoil: Any) -> None:
+    failed = gates.data_quality(spoil(quality_of(bars)), bars)
+    assert not failed.passed
+    assert failed.figure is None
+
+
+def test_a_causal_rule_passes_as_object_and_as_evidence(bars: pd.DataFrame) -> None:
+    proof = prove_causality(trend(), bars, every=20)
+    assert gates.causality(proof, bars).passed
+    assert gates.causality(json.loads(json.dumps(proof.to_dict())), bars) == gates.causality(proof, bars)
+
+
+def test_a_peeking_strategy_is_refused_with_bar_and_column(bars: pd.DataFrame) -> None:
+    proof = prove_causality(rule_of(PeekingForTest()), bars, every=1)
+    failed = gates.causality(proof, bars)
+    assert not failed.passed
+    assert proof.first is not None
+    assert proof.first.column in failed.explanation
+    assert f"{proof.first.time:%Y-%m-%d}" in failed.explanation
+
+
+def test_a_proof_about_other_bars_or_within_a_tolerance_proves_nothing(bars: pd.DataFrame) -> None:
+    shorter = prove_causality(trend(), bars.iloc[:100], every=20)
+    loose = prove_causality(trend(), bars, every=20, tolerance=1e-6)
+    assert "other bars" in gates.causality(shorter, bars).explanation
+    assert "tolerance" in gates.causality(loose, bars).explanation
+    assert not gates.causality(shorter, bars).passed
+    assert not gates.causality(loose, bars).passed
+    assert not gates.causality({}, bars).passed
+
+
+def test_deciding_bar_by_bar_equals_research(bars: pd.DataFrame) -> None:
+    passed = gates.decision_parity(trend(), bars, 100)
+    assert passed.passed
+    assert passed.figure == 1.0
+    assert passed.evidence["bars"] == 110  # the last hundred and ten around the first decision
+
+
+def test_a_rule_that_decides_otherwise_at_the_runner_is_named(bars: pd.DataFrame) -> None:
+    failed = gates.decision_parity(rule_of(HesitantForTest()), bars, 100)
+    assert not failed.passed
+    assert failed.figure == 0.0
+    first = failed.evidence["first_difference"]
+    assert (first["time"], first["column"]) == (bars.index[0].isoformat(), "signal")
+    assert "signal at 2020-01-01" in failed.explanation
+
+
+def test_parity_over_bars_without_a_decision_proves_nothing(bars: pd.DataFrame) -> None:
+    failed = gates.decision_parity(trend(50, 200), bars.iloc[:150], 100)
+    assert not failed.passed
+    assert failed.figure is None
+    assert "decides nothing" in failed.explanation
+
+
+def test_a_pure_rule_is_deterministic(bars: pd.DataFrame) -> None:
+    passed = gates.determinism(trend(), bars, {"fee_rate": 0.002, "cash": 5_000, "symbol": "BTC/USDT"})
+    assert passed.passed
+    assert passed.evidence["kernels"] == "compiled"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "told"),
+    [(ForgetfulForTest(), "signal at 2020-01-01"), (ChangingForTest(), "bars were changed")],
+    ids=["state", "changes its input"],
+)
+def test_a_rule_that_is_no_pure_function_is_refused(bars: pd.DataFrame, strategy: Any, told: str) -> None:
+    failed = gates.determinism(rule_of(strategy), bars.copy())
+    assert not failed.passed
+    assert told in failed.explanation
+
+
+def test_a_backtest_that_differs_when_interpreted_is_refused(
+    bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = gates.simulate, []
+
+    def drifting(*arrays: Any, **settings: Any) -> Any:
+        simulation = real(*arrays, **settings)
+        calls.append(0)
+        return simulation._replace(cash=np.nextafter(simulation.cash, np.inf)) if len(calls) == 1 else simulation
+
+    monkeypatch.setattr(gates, "simulate", drifting)
+    failed = gates.determinism(trend(), bars)
+    assert not failed.passed
+    assert "cash differs" in failed.explanation
+
+
+def test_an_intact_bundle_passes_and_a_flipped_byte_is_found(
+    promotion: Promotion, keys: tuple[Any, Any], tmp_path: Path
+) -> None:
+    import shutil
+
+    copy = Path(shutil.copytree(promotion.bundle.path, tmp_path / promotion.bundle.path.name))
+    assert gates.bundle_integrity(copy, keys[1]).passed
+    raw = bytearray((copy / "rule.json").read_bytes())
+    raw[10] ^= 1
+    (copy / "rule.json").write_bytes(bytes(raw))
+    failed = gates.bundle_integrity(copy, keys[1])
+    assert not failed.passed
+    assert "rule.json was altered" in failed.explanation
+
+
+# -- evidence ----------------------------------------------------------------------------------------------------
+
+EVIDENCE = {
+    "out_of_sample_sharpe": (gates.out_of_sample_sharpe, "out_of_sample_sharpe", 0.5, 0.4999),
+    "deflated_sharpe": (gates.deflated_sharpe, "deflated_sharpe", 0.95, 0.9499),
+    "number_of_trades": (gates.number_of_trades, "trades", 30, 29),
+    "drawdown": (gates.drawdown, "maximum_drawdown", -0.25, -0.2501),
+    "cost_stress": (gates.cost_stress, "stressed_sharpe", 0.0, -0.0001),
+}
+
+
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_evidence_at_the_threshold_passes_and_below_fails(name: str) -> None:
+    gate, figure, enough, too_little = EVIDENCE[name]
+    passed, failed = gate(FIGURES | {figure: enough}, THRESHOLDS), gate(FIGURES | {figure: too_little}, THRESHOLDS)
+    assert passed.passed
+    assert not failed.passed
+    assert (passed.name, passed.tier) == (name, "evidence")
+    assert failed.figure is not None
+
+
+@pytest.mark.parametrize("name", EVIDENCE)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "0.9", True, "missing"])
+def test_an_undefined_figure_fails_with_words(name: str, value: Any) -> None:
+    gate, figure, *_ = EVIDENCE[name]
+    figures: dict[str, Any] = {key: item for key, item in FIGURES.items() if key != figure}
+    failed = gate(figures if value == "missing" else figures | {figure: value}, THRESHOLDS)
+    assert not failed.passed
+    assert failed.figure is None
+    assert "undefined" in failed.explanation or "unknown" in failed.explanation
+
+
+@pytest.mark.parametrize("trials", [None, 0, math.nan])
+def test_a_sharpe_ratio_without_a_count_of_trials_is_not_deflated(trials: Any) -> None:
+    failed = gates.deflated_sharpe(FIGURES | {"trials": trials}, THRESHOLDS)
+    assert not failed.passed
+    assert "number of trials is unknown" in failed.explanation
+
+
+@pytest.mark.parametrize("multiple", [None, 1.0, math.nan])
+def test_a_stress_test_with_too_little_stress_fails(multiple: Any) -> None:
+    failed = gates.cost_stress(FIGURES | {"cost_stress_multiple": multiple}, THRESHOLDS)
+    assert not failed.passed
+    assert "2 times is demanded" in failed.explanation
+
+
+def test_words_carry_the_figures() -> None:
+    words = gates.deflated_sharpe(FIGURES | {"deflated_sharpe": 0.81}, THRESHOLDS).explanation
+    assert (
+        words == "After 30 counted trials the probability that the edge is real is 81.0%; at least 95.0% is demanded."
+    )
+
+
+# -- results, thresholds, verdict ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("figure", "threshold"), [(0.4, 0.5), (None, 0.5), (math.nan, 0.5), ("high", 0.5), (0.9, None)]
+)
+def test_no_gate_can_claim_to_have_passed(figure: Any, threshold: Any) -> None:
+    with pytest.raises(ParameterError, match="does not hold"):
+        GateResult("mine", "evidence", figure, threshold, ">=", True, "trust me")
+
+
+def test_a_result_survives_json() -> None:
+    given = gates.judge("mine", "evidence", 0.9, ">=", 0.5, "fine", {"when": pd.Timestamp("2020-01-01", tz="UTC")})
+    told = json.loads(json.dumps(given.to_dict(), allow_nan=False))
+    assert told["evidence"] == {"when": "2020-01-01T00:00:00+00:00"}
+    assert GateResult.from_dict(told).to_dict() == told
+    with pytest.raises(ParameterError, match="not a gate result"):
+        GateResult.from_dict({"name": "mine"})
+
+
+def test_thresholds_refuse_misspelt_and_impossible_values() -> None:
+    with pytest.raises(ParameterError, match="did you mean 'minimum_trades'"):
+        Thresholds(minimum_trade=3)
+    with pytest.raises(ParameterError, match=r"maximum_drawdown = -0\.2"):
+        Thresholds(maximum_drawdown=-0.2)
+    with pytest.raises(ParameterError, match="no parameter 'causality'"):
+        Thresholds(causality=False)
+
+
+def test_every_gate_good_means_live() -> None:
+    found = gates.verdict(results())
+    assert (found.permission, found.failing) == ("live", [])
+    assert found.summary() == "All 9 gates passed: the candidate may trade live."
+
+
+def test_failing_evidence_means_paper_only_and_lists_the_figures() -> None:
+    found = gates.verdict(results("drawdown", "deflated_sharpe"))
+    assert found.permission == "paper"
+    assert [result.name for result in found.failing] == ["deflated_sharpe", "drawdown"]
+    assert found.summary().startswith("Paper only: deflated_sharpe (0 == 1 does not hold); drawdown")
+
+
+def test_failing_safety_means_nothing_and_comes_first() -> None:
+    found = gates.verdict(results("drawdown", "determinism"))
+    assert found.permission == "none"
+    assert found.failing[0].name == "determinism"
+    assert found.to_dict()["failing"] == ["determinism", "drawdown"]
+
+
+@pytest.mark.parametrize(("left_out", "permission"), [("causality", "none"), ("drawdown", "paper")])
+def test_a_gate_that_was_not_run_did_not_pass(left_out: str, permission: str) -> None:
+    found = gates.verdict(result for result in results() if result.name != left_out)
+    assert found.permission == permission
+    assert found.failing[0].explanation == "The gate was not run."
+
+
+def test_one_gate_has_one_result() -> None:
+    with pytest.raises(ParameterError, match="two results for drawdown"):
+        gates.verdict([*results(), result("drawdown", "evidence")])
+
+
+def test_a_verdict_shows_itself() -> None:
+    found = gates.verdict([*results("drawdown"), result("<script>", "evidence")])
+    page = found._repr_html_()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert page.count("<tr>") == 11
+    assert list(found.to_frame().index[:2]) == ["data_quality", "causality"]
+
+
+# -- the registry --------------------------------------------------------------------------------------------------
+
+
+def test_a_good_candidate_may_trade_live(bars: pd.DataFrame) -> None:
+    found = gates.run_gates(candidate(bars))
+    assert gates.verdict(found).permission == "live", gates.verdict(found).summary()
+    assert [(result.name, result.tier) for result in found] == [
+        ("data_quality", "safety"),
+        ("causality", "safety"),
+        ("decision_parity", "safety"),
+        ("determinism", "safety"),
+        ("out_of_sample_sharpe", "evidence"),
+        ("deflated_sharpe", "evidence"),
+        ("number_of_trades", "evidence"),
+        ("drawdown", "evidence"),
+        ("cost_stress", "evidence"),
+    ]
+
+
+def test_a_rule_that_crashes_fails_its_gates_and_says_how(bars: pd.DataFrame) -> None:
+    found = {result.name: result for result in gates.run_gates(candidate(bars, rule=rule_of(CrashingForTest())))}
+    assert not found["decision_parity"].passed
+    assert "ZeroDivisionError: planted" in found["determinism"].explanation
+    assert found["drawdown"].passed
+
+
+class _Entries:
+    """Stands for the installed packages' entry points."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **objects: Any) -> None:
+        entries = [EntryPoint(name, f"other:{name}", gates.ENTRY_POINTS) for name in objects]
+        monkeypatch.setattr(EntryPoint, "load", lambda entry: objects[entry.name])
+        monkeypatch.setattr(gates, "entry_points", lambda group: entries if group == gates.ENTRY_POINTS else [])
+
+
+def capacity(given: Candidate, thresholds: Thresholds) -> GateResult:
+    least = thresholds.additional["capacity"]["minimum"]
+    return gates.judge("capacity", "evidence", given.figures.get("capacity"), ">=", least, "Capacity in dollars.")
+
+
+def test_another_package_adds_a_gate_with_its_own_settings(bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    _Entries(monkeypatch, capacity=Gate("capacity", "evidence", capacity))
+    limits = Thresholds(additional={"capacity": {"minimum": 1_000_000}})
+    small, big = (
+        gates.run_gates(candidate(bars, figures=FIGURES | {"capacity": dollars}), limits)[-1]
+        for dollars in (50_000, 2_000_000)
+    )
+    assert (small.name, small.passed, big.passed) == ("capacity", False, True)
+    with pytest.raises(ParameterError, match="did you mean 'capacity'"):
+        gates.run_gates(candidate(bars), Thresholds(additional={"capasity": {}}))
+
+
+def test_another_package_cannot_replace_a_gate_or_answer_for_one(
+    bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _Entries(monkeypatch, causality=Gate("causality", "safety", lambda *_: result("causality", "safety")))
+    with pytest.raises(ParameterError, match="there is already a gate 'causality'"):
+        gates.available_gates()
+    _Entries(monkeypatch, mine=Gate("mine", "safety", lambda *_: result("other", "safety")))
+    found = gates.run_gates(candidate(bars))
+    assert not found[-1].passed
+    assert "own name and tier" in found[-1].explanation
+    _Entries(monkeypatch, mine="a text")
+    with pytest.raises(ParameterError, match="must name a Gate"):
+        gates.available_gates()
