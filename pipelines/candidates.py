@@ -7,7 +7,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from tradelib.backtest.decision import DecisionRule
-from tradelib.backtest.sweep import grid_points, parameter_paths, with_parameters
+from tradelib.backtest.sweeps import grid_points, parameter_paths, with_parameters
 from tradelib.errors import ParameterError
 from tradelib.parameters import Parameters, nearest
 

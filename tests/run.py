@@ -106,7 +106,8 @@ def differences(ours: Path, fresh: Path) -> Iterator[Path]:
 def lint() -> bool:
     """ruff, on modules, notebooks, pipelines and tests"""
     files = formatted()
-    checks = [run("ruff", "check", "--quiet", *files), run("ruff", "format", "--check", "--quiet", *files)]
+    concise = ("--quiet", "--output-format", "concise", *files)
+    checks = [run("ruff", "check", *concise), run("ruff", "format", "--check", *concise)]
     return all(checks)
 
 

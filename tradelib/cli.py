@@ -26,8 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="""From notebook to live order, with nothing lost in between.
 
-Research happens in notebooks (`make lab`) and in the pipeline (`make demo`, `dvc repro`).
-These commands are for what comes after: a signed bundle, a venue, and the runner.
+Research happens in notebooks (`make lab`) and in the pipeline (`make demo`).
+These commands are for what comes after: a signed bundle, a venue, the runner.
 
 [bold]A first session, after `make demo`:[/bold]
 
@@ -35,8 +35,8 @@ These commands are for what comes after: a signed bundle, a venue, and the runne
 
 [cyan]tradelib verify bundles/NAME[/cyan]
 
-2. Serve recorded bars as a paper exchange on this machine (in a shell of its own, with
-any pair in TRADELIB_API_KEY and TRADELIB_API_SECRET, the same in both shells):
+2. Serve recorded bars as a paper exchange, in a shell of its own. Both shells
+need the same TRADELIB_API_KEY and TRADELIB_API_SECRET; any pair will do.
 
 [cyan]tradelib venue artifacts/data/sp500/tape.parquet --start 2018-01-02[/cyan]
 

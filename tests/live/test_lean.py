@@ -1,4 +1,4 @@
-"""The runner is lean: what its import and a whole paper session load, measured in fresh interpreters."""
+"""The runner is lean: what its import and a whole paper run load, measured in fresh interpreters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ before = set(sys.modules)
 print(json.dumps(sorted({{name.partition(".")[0] for name in sys.modules.keys() - before}})))
 """
 
-SESSION = """
+RUN = """
 import json, sys
 from tradelib.bundle import TrustStore
 from tradelib.live import run_bundle
@@ -66,13 +66,11 @@ def test_importing_a_part_loads_neither_the_client_nor_research(module: str) -> 
 
 
 @pytest.mark.integration
-def test_a_whole_paper_session_runs_where_no_research_package_is_installed(sealed: Sealed, tmp_path: Path) -> None:
+def test_a_whole_paper_run_works_where_no_research_package_is_installed(sealed: Sealed, tmp_path: Path) -> None:
     until = sealed.bars.index[GOLDEN + 9].isoformat()
     with venue(exchange(sealed)) as served:
         paths = [str(sealed.bundle.path), str(sealed.trust.folder), served.url, str(tmp_path / "j"), until]
-        done = subprocess.run(
-            [sys.executable, "-c", HIDE + SESSION, *paths], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run([sys.executable, "-c", HIDE + RUN, *paths], capture_output=True, text=True, check=True)
     told = json.loads(done.stdout)
     assert told["decisions"] == 11
     assert told["filled"] > 0

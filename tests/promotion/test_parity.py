@@ -189,7 +189,7 @@ def test_golden_bars_that_differ_from_the_data_are_named(
 def test_the_last_order_is_compared_as_far_as_the_bars_reach(
     known: int, promotion: Promotion, bars: pd.DataFrame, entries: Entries, tmp_path: Path
 ) -> None:
-    upto = _up_to_an_order(entries, bars.index[: known - 1])
+    upto = _up_to_an_order(entries)
     path = write_journal(tmp_path / "paper.sqlite", upto)
     last = max(body["time"] for kind, body in upto if kind == journal.DECISION)
     reach = bars.loc[: pd.Timestamp(last) + pd.Timedelta(days=known - 319)]
@@ -199,7 +199,7 @@ def test_the_last_order_is_compared_as_far_as_the_bars_reach(
         assert [found.category for found in report.differences] == ["fill"]
 
 
-def _up_to_an_order(entries: Entries, times: pd.DatetimeIndex) -> Entries:
+def _up_to_an_order(entries: Entries) -> Entries:
     """The journal of a runner that stopped with an order in the air."""
     intents = [index for index, (kind, body) in enumerate(entries) if kind == journal.INTENT]
     return entries[: intents[-1] + 1]

@@ -8,12 +8,12 @@ _HOMES = {
     "DecisionRule": "decision",
     "Market": "costs",
     "Result": "result",
-    "SweepResult": "sweep",
+    "SweepResult": "sweeps",
     "TrialLedger": "trials",
     "evaluate": "engine",
     "run": "engine",
     "summary_metrics": "metrics",
-    "sweep": "sweep",
+    "sweep": "sweeps",
 }
 
 __all__ = sorted(_HOMES)

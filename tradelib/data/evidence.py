@@ -40,7 +40,7 @@ def _log_prices(table: pd.DataFrame, order: np.ndarray) -> list[np.ndarray]:
 
 
 def price_scores(table: pd.DataFrame, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """|z| of close-to-close log returns, and the longer wick in the same scale, for each row; NaN where unknown.
+    """|z| of close-to-close log returns, and the longer wick in the same scale, for each row; NaN: unknown.
 
     `order` sorts the rows by time. A missing price column counts as unknown.
     """
@@ -83,11 +83,11 @@ def find_gaps(times: pd.DatetimeIndex, expected: pd.DatetimeIndex) -> tuple[Gap,
     edges = np.flatnonzero(np.diff(np.r_[False, missing, False].astype(np.int8)))
     return tuple(Gap(expected[a].isoformat(), expected[b - 1].isoformat(), int(b - a)) for a, b in edges.reshape(-1, 2))
 
-# %% ../../nbs/data/05_evidence.ipynb #3750d527
+# %% ../../nbs/data/05_evidence.ipynb #871724c9
 def calendar_evidence(
     times: pd.DatetimeIndex, calendar: str, timeframe: Timeframe
 ) -> tuple[pd.DataFrame, tuple[Gap, ...]]:
-    """Columns `off_calendar` and `missing_before` for naive UTC `times` in any order, and the gaps between their ends."""
+    """Columns `off_calendar` and `missing_before` for naive UTC `times` in any order, and the gaps between them."""
     columns = pd.DataFrame({"off_calendar": False, "missing_before": 0}, index=pd.RangeIndex(len(times)))
     known = times.dropna().unique().sort_values()
     if len(known) == 0:
@@ -101,9 +101,9 @@ def calendar_evidence(
     columns.loc[first, "missing_before"] = before.reindex(times[first]).to_numpy()
     return columns, find_gaps(known.tz_localize("UTC"), expected)
 
-# %% ../../nbs/data/05_evidence.ipynb #7eedc031
+# %% ../../nbs/data/05_evidence.ipynb #5c033c04
 def repeats(values: pd.DataFrame, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each row: the length so far of its run of identical bars, and whether it is a copy of a traded bar elsewhere.
+    """For each row: the length so far of its run of identical bars, and whether a traded bar elsewhere equals it.
 
     `order` sorts the rows by time; rows without a known value count as different from every other.
     """

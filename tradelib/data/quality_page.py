@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from html import escape
 from itertools import pairwise
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 if TYPE_CHECKING:
-    from tradelib.data.quality import Finding, Gap, QualityReport
+    from tradelib.data.evidence import Gap
+    from tradelib.data.quality import Finding, QualityReport
 
 __all__ = ["fragment", "page"]
 
@@ -120,8 +122,6 @@ def _picture(report: QualityReport) -> str:
     points = report.picture
     if len(points) < 2:
         return ""
-    import math
-
     low, high = min(p[1] for p in points), max(p[2] for p in points)
     span = math.log(high / low) or 1.0
 
@@ -142,7 +142,7 @@ def _picture(report: QualityReport) -> str:
 
 
 def _shades(report: QualityReport) -> str:
-    start, end = pd.Timestamp(report.first), pd.Timestamp(report.last)
+    start, end = pd.Timestamp(str(report.first)), pd.Timestamp(str(report.last))
     length = (end - start) / pd.Timedelta("1s") or 1.0
     widest = sorted(report.gaps, key=lambda gap: -gap.bars)[:200]
     rectangles = []

@@ -106,7 +106,7 @@ class Runner:
                 admit_journal(log, self.bundle, self.mode)
                 journal.record(log, journal.START, **self._start_body())
                 try:
-                    await _Session(self, client, log).trade()
+                    await _Run(self, client, log).trade()
                 except Exception as error:
                     journal.record(log, journal.HALT, reason=describe_error(error))
                     raise
@@ -129,7 +129,7 @@ class Runner:
         }
 
 
-class _Session:
+class _Run:
     """One run of a `Runner`: its client, its journal, and what it knows of market, bars and orders."""
 
     def __init__(self, runner: Runner, client: Any, log: Ledger) -> None:

@@ -123,7 +123,7 @@ class Registry:
                 run = run or self._new_run(client, name, tags, description)
                 self._fill(client, run, params if created else {}, metrics, tags, artifacts or {})
                 if version is None:
-                    uri = self._log_model(run, rule_config, market)
+                    uri = self._log_model(client, run, rule_config, market)
                     version = self._new_version(client, name, uri, run, content, tags, description)
             except BaseException:
                 if created and run is not None:
@@ -187,10 +187,13 @@ class Registry:
             send = client.log_artifacts if Path(path).is_dir() else client.log_artifact
             send(run, str(path), label)
 
-    def _log_model(self, run: str, rule_config: Mapping[str, Any], market: Mapping[str, str]) -> str:
+    def _log_model(self, client: Any, run: str, rule_config: Mapping[str, Any], market: Mapping[str, str]) -> str:
+        """Store the model of `run`; named experiment and place, because MLflow's default is the working directory."""
         from mlflow.models import Model
 
         config = {"rule": dict(rule_config), "market": {key: str(value) for key, value in sorted(market.items())}}
+        model = client.create_logged_model(self._experiment(client), name="strategy", source_run_id=run)
+        self._assert_place(model.artifact_location)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "rule.json"
             path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -199,6 +202,7 @@ class Registry:
                 name="strategy",
                 flavor=_mlflow().pyfunc,
                 run_id=run,
+                model_id=model.model_id,
                 python_model=str(_MODEL_FILE),
                 artifacts={"rule": str(path)},
                 pip_requirements=[f"tradelib=={tradelib.__version__}"],
@@ -318,15 +322,15 @@ class Registry:
                 client = mlflow.MlflowClient(self.uri, self.uri)
                 self._experiment(client)
                 yield client
-                self._assert_place(mlflow)
+                for uri in (mlflow.get_tracking_uri(), mlflow.get_registry_uri()):
+                    self._assert_place(uri)
             finally:
                 mlflow.set_tracking_uri(before[0])
                 mlflow.set_registry_uri(before[1])
 
-    def _assert_place(self, mlflow: Any) -> None:
-        places = {mlflow.get_tracking_uri(), mlflow.get_registry_uri()}
-        if places != {self.uri}:
-            raise TradelibError(f"MLflow was pointed to {sorted(places - {self.uri})} while {self.uri} was in use.")
+    def _assert_place(self, uri: str) -> None:
+        if uri != self.uri and not uri.startswith(f"{self.artifacts}/"):
+            raise TradelibError(f"MLflow wanted to use {uri} instead of the project's store {self.uri}.")
 
 
 def _mlflow() -> Any:

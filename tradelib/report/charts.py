@@ -243,11 +243,15 @@ def heat_map(
     corner: str = "",
     value_text: Callable[[float], str] = "{:.2f}".format,
     chosen: tuple[str, str] | None = None,
+    largest: float | None = None,
     label: str = "",
 ) -> Markup:
-    """A table of figures on a scale from blue (below zero) to orange (above); `chosen` (row, column) is outlined."""
+    """A table of figures on a scale from blue (below zero) to orange (above).
+
+    `chosen` (row, column) is outlined; figures of size `largest` (default: the largest of all) have the full colour.
+    """
     sizes = [abs(value) for line in values for value in line if value is not None and math.isfinite(value)]
-    largest = max(sizes, default=0.0) or 1.0
+    largest = largest or max(sizes, default=0.0) or 1.0
     head = tag("tr", tag("th", corner), *(tag("th", name, scope="col") for name in columns))
     body = [
         tag(

@@ -45,7 +45,7 @@ def _layout(figure: Any, height: int) -> Any:
 
 def _trace(values: pd.Series[float], name: str, color: str, **extra: Any) -> Any:
     go = require("plotly.graph_objects", "research")
-    positions, kept = thin(np.arange(len(values), dtype=np.float64), values.to_numpy(np.float64), _POINTS)
+    positions, kept = thin(np.arange(len(values), dtype=np.float64), np.asarray(values, dtype=np.float64), _POINTS)
     times = values.index[positions.astype(int)]
     return go.Scatter(x=times, y=kept, name=name, line={"color": color, "width": 1.6}, **extra)
 
@@ -66,7 +66,7 @@ def equity_figure(growth: Mapping[str, pd.Series[float]], returns: Mapping[str, 
 
 
 def rolling_table(returns: pd.Series[float], periods_per_year: float, window: int) -> pd.DataFrame:
-    """Annualised Sharpe ratio and volatility of the last `window` returns at each bar (nan before, and without volatility)."""
+    """Annualised Sharpe ratio and volatility of the last `window` returns at each bar; nan where undefined."""
     deviation = returns.rolling(window).std(ddof=1)
     flat = returns.rolling(window).max() == returns.rolling(window).min()
     deviation = deviation.where(~flat, 0.0)

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TearSheet", "tear_sheet"]
 
-_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _MOST_TRADES = 250
+_FIT = "for (const plot of document.querySelectorAll('.plotly-graph-div')) Plotly.Plots.resize(plot);"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,7 +40,7 @@ class TearSheet:
     def to_html(self) -> str:
         """One self-contained interactive page (about 5 MB: plotly travels inside); works offline."""
         plotly = require("plotly.offline", "research").get_plotlyjs()
-        return page(self.title, *_content(self), libraries=[plotly])
+        return page(self.title, *_content(self), libraries=[plotly], scripts=[_FIT])
 
     def save(self, path: str | Path) -> Path:
         """Write the page to `path` in one step; returns the path."""
@@ -50,8 +51,8 @@ class TearSheet:
 
     def _repr_html_(self) -> str:
         """A light version for notebooks: figures, equity and drawdown in a frame of their own."""
-        inner = html.escape(page(self.title, *_light(self), scripts=[HOVER]))
-        return f'<iframe srcdoc="{inner}" style="width:100%;height:640px;border:0" title="{html.escape(self.title)}"></iframe>'
+        inner, name = html.escape(page(self.title, *_light(self), scripts=[HOVER])), html.escape(self.title)
+        return f'<iframe srcdoc="{inner}" style="width:100%;height:660px;border:0" title="{name}"></iframe>'
 
 
 def tear_sheet(
@@ -59,8 +60,8 @@ def tear_sheet(
 ) -> TearSheet:
     """The tear sheet of a backtest.
 
-    `benchmark`: simple returns on the bars of the result (a Series; its name is shown), "hold" for the traded asset bought
-    and held without costs, or None. `ParameterError` when it does not cover every bar.
+    `benchmark`: simple returns on the bars of the result (a Series; its name is shown), "hold" for the traded asset
+    bought and held without costs, or None. `ParameterError` when it does not cover every bar.
     """
     attrs = result.bars.attrs
     told = f"{type(result.rule.strategy).__name__} on {attrs.get('symbol', '')} {attrs.get('timeframe', '')}".strip()
@@ -100,7 +101,7 @@ def _header(sheet: TearSheet) -> Markup:
     costs = f"fee {result.costs.fee_rate:.3%}, slippage {result.costs.slippage:.3%} of traded value"
     at = f"at {result.periods_per_year:,.0f} periods a year"
     shown = [
-        ("Total return", figure("total_return", metrics["total_return"]), span.split(",")[1].strip()),
+        ("Total return", figure("total_return", metrics["total_return"]), f"{len(result.index):,} bars, after costs"),
         ("Annual return", figure("annual_return", metrics["annual_return"]), at),
         ("Sharpe ratio", figure("sharpe_ratio", metrics["sharpe_ratio"]), at),
         ("Maximum drawdown", figure("maximum_drawdown", metrics["maximum_drawdown"]), "from the highest close"),
@@ -121,15 +122,15 @@ def _arguments(params: Mapping[str, Any]) -> str:
 
 
 def _content(sheet: TearSheet) -> list[Markup]:
-    returns = sheet.result.returns
+    result = sheet.result
+    beside = tag("div", _distribution(result.returns), _costs(result), class_="half column")
     cards = [
         card("Equity and drawdown", _plot(figures.equity_figure(_growth(sheet), _returns(sheet)), "equity")),
-        card("Returns by month", _monthly(returns), note="Compounded, in percent."),
-        _rolling(sheet.result),
-        _distribution(returns),
+        card("Returns by month", _monthly(result.returns), note="Compounded, in percent."),
+        _rolling(result),
         _metrics(sheet),
-        _costs(sheet.result),
-        _trades(sheet.result),
+        beside,
+        _trades(result),
     ]
     return [_header(sheet), tag("div", *cards, class_="grid")]
 
@@ -137,14 +138,14 @@ def _content(sheet: TearSheet) -> list[Markup]:
 def _light(sheet: TearSheet) -> list[Markup]:
     colors = ("c1", "c4")
     lines = [
-        Line(name, pd.DatetimeIndex(values.index), values.to_numpy(np.float64), color)
+        Line(name, pd.DatetimeIndex(values.index), np.asarray(values, dtype=np.float64), color)
         for (name, values), color in zip(_growth(sheet).items(), colors, strict=False)
     ]
     return [_header(sheet), card("Growth of 1", line_chart(lines[::-1], label="growth of 1"))]
 
 
 def _plot(drawn: Any, name: str) -> Markup:
-    config = {"displaylogo": False, "responsive": True}
+    config = {"displayModeBar": False, "responsive": True}
     return Markup(drawn.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=config))
 
 
@@ -153,27 +154,29 @@ def _monthly(returns: pd.Series[float]) -> Markup:
     values = [[None if np.isnan(value) else float(value) for value in row] for row in months.to_numpy(np.float64)]
     rows = [str(year) for year in months.index]
     columns = [*_MONTHS, "Year"]
-    return heat_map(rows, columns, values, value_text=lambda value: f"{100 * value:.1f}", label="returns by month")
+    largest = float(np.nanmax(np.abs(months[range(1, 13)].to_numpy(np.float64))))
+    told = "returns by month and year"
+    return heat_map(rows, columns, values, value_text=lambda value: f"{100 * value:.1f}", largest=largest, label=told)
 
 
 def _rolling(result: Result) -> Markup:
     window = max(20, min(round(result.periods_per_year / 2), len(result.index) // 3))
     if len(result.index) <= window:
         told = f"{len(result.index)} bars are too few for a rolling window of {window}."
-        return card("Rolling Sharpe ratio and volatility", tag("p", told, class_="note"), wide=False)
+        return card("Rolling Sharpe ratio and volatility", tag("p", told, class_="note"))
     rolled = figures.rolling_table(result.returns, result.periods_per_year, window)
     note = f"Over the last {window:,} bars, at {result.periods_per_year:,.0f} periods a year."
     plot = _plot(figures.rolling_figure(rolled), "rolling")
-    return card("Rolling Sharpe ratio and volatility", plot, note=note, wide=False)
+    return card("Rolling Sharpe ratio and volatility", plot, note=note)
 
 
 def _distribution(returns: pd.Series[float]) -> Markup:
     if not (returns != 0.0).any():
-        return card("Distribution of returns", tag("p", "The account never moved.", class_="note"), wide=False)
+        return card("Distribution of returns", tag("p", "The account never moved.", class_="note"))
     idle = int((returns == 0.0).sum())
     note = f"Returns per bar; {idle:,} bars without any change are left out."
     plot = _plot(figures.distribution_figure(returns), "distribution")
-    return card("Distribution of returns", plot, note=note, wide=False)
+    return card("Distribution of returns", plot, note=note)
 
 
 def _metrics(sheet: TearSheet) -> Markup:
@@ -182,7 +185,7 @@ def _metrics(sheet: TearSheet) -> Markup:
         name, periods = str(sheet.benchmark.name), result.periods_per_year
         columns[name] = summary_metrics(sheet.benchmark, periods)
         columns["strategy"]["information_ratio"] = information_ratio(result.returns, sheet.benchmark, periods)
-    note = f"Annual figures at {result.periods_per_year:,.0f} periods per year; rates of zero as risk-free."
+    note = f"Annual figures at {result.periods_per_year:,.0f} periods per year; risk-free rate zero."
     return card("Figures", figures_table(columns, label="figures"), note=note, wide=False)
 
 
@@ -196,7 +199,7 @@ def _costs(result: Result) -> Markup:
     ]
     told = table(["", "Paid", "of initial cash", "of equity a year"], rows, numbers=(1, 2, 3), label="costs by kind")
     plot = _plot(figures.cost_figure(costs), "costs") if len(costs) else tag("p", "Nothing was traded.", class_="note")
-    return card("Costs by kind", told, plot, wide=False)
+    return card("Costs by kind", told, plot)
 
 
 def _trades(result: Result) -> Markup:
