@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tradelib.errors import ParameterError
 from tradelib.parameters import Parameters, nearest
 
-__all__ = ["SECTIONS", "Account", "Causality", "Params", "Promotion", "Span", "Windows", "load", "read_yaml"]
+__all__ = ["SECTIONS", "Account", "Causality", "Named", "Params", "Promotion", "Span", "Windows", "load", "read_yaml"]
 
 SECTIONS = {
     "windows": "pipelines.params:Windows",
@@ -37,8 +38,16 @@ SECTIONS = {
 class Span(Parameters):
     """First and last bar of a window by open date, both included, `YYYY-MM-DD`."""
 
-    start: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
-    end: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
+    start: str
+    end: str
+
+    @field_validator("start", "end")
+    @classmethod
+    def _is_a_date(cls, text: str) -> str:
+        try:
+            return date.fromisoformat(text).isoformat()
+        except ValueError:
+            raise ValueError("write a date as 2018-12-31, in quotes") from None
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -96,6 +105,13 @@ class Params:
         if name not in sections:
             raise AttributeError(f"section {name!r} was not loaded; this stage loaded {', '.join(sections)}")
         return sections[name]
+
+
+class Named(dict[str, Any]):
+    """Entries of a section by name; asking for an unknown one names those that there are."""
+
+    def __missing__(self, name: str) -> Any:
+        raise ParameterError(f"params.yaml: there is no entry {name!r}{nearest(name, self)}")
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -158,7 +174,7 @@ def _section(name: str, value: Any) -> Any:
         return kind(**value)
     if not value:
         raise ParameterError("must name at least one entry")
-    return {key: _entry(kind, key, entry) for key, entry in value.items()}
+    return Named({key: _entry(kind, key, entry) for key, entry in value.items()})
 
 
 def _entry(kind: Any, key: Any, entry: Any) -> Any:

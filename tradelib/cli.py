@@ -201,6 +201,8 @@ def run(
         on_progress=None if as_json else report,
     )
     _show(summary.as_dict(), "run", as_json)
+    if summary.stopped.startswith("signal"):
+        raise typer.Exit(130)
 
 
 @app.command()

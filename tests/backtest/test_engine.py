@@ -12,9 +12,7 @@ from tradelib.risk import FixedFraction, VolatilityTarget
 from tradelib.strategies import Strategy, TrendFollowing
 
 BARS = probe_bars(600, seed=11)
-RULE = DecisionRule(
-    strategy=TrendFollowing(fast=10, slow=40), sizing=VolatilityTarget(window=20), rebalance_band=0.1
-)
+RULE = DecisionRule(strategy=TrendFollowing(fast=10, slow=40), sizing=VolatilityTarget(window=20), rebalance_band=0.1)
 
 
 @pytest.fixture
@@ -103,7 +101,10 @@ class TestResult:
     def test_costs_lower_the_equity_by_what_they_are(self):
         result = evaluate(RULE, BARS, costs=Costs(fee_rate=0.01, slippage=0.0))
         assert result.metrics["fees"] == pytest.approx(result.orders["fee"].sum())
-        assert result.metrics["total_return"] < evaluate(RULE, BARS, costs=Costs(fee_rate=0, slippage=0)).metrics["total_return"]
+        assert (
+            result.metrics["total_return"]
+            < evaluate(RULE, BARS, costs=Costs(fee_rate=0, slippage=0)).metrics["total_return"]
+        )
 
     def test_the_frame_has_one_row_per_bar_of_the_account(self):
         frame = evaluate(RULE, BARS, start="2001-01-01").to_frame()
@@ -163,7 +164,9 @@ class TestSweep:
         result = sweep(RULE, BARS, self.GRID, ledger=ledger)
         row = result.frame.iloc[1]
         alone = run(
-            with_parameters(RULE, {"strategy.fast": int(row["strategy.fast"]), "strategy.slow": int(row["strategy.slow"])}),
+            with_parameters(
+                RULE, {"strategy.fast": int(row["strategy.fast"]), "strategy.slow": int(row["strategy.slow"])}
+            ),
             BARS,
             start=result.start,
             ledger=ledger,

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 START = GOLDEN + 8
 LAST = START + 4
 """Six bars, of which five trade."""
-STRIDE = int(os.environ.get("TRADELIB_CRASH_STRIDE", "7"))
+STRIDE = int(os.environ.get("TRADELIB_CRASH_STRIDE", "9"))
 """Every so many boundaries; TRADELIB_CRASH_STRIDE=1 gives the whole matrix."""
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tests.promotion.support import EXECUTION, FIGURES, results, synthetic_bars, trend
-from tradelib.bundle import TrustStore, generate_key, load_private_key
+from tradelib.bundle import TrustStore, generate_key, load_private_key, wheel_digest
 from tradelib.promotion.promote import Promotion, promote
 from tradelib.promotion.wheel import build_wheel
 
@@ -43,6 +43,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, TrustStore]:
 def built_once(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Promotions of this test seal the wheel that was built already."""
     monkeypatch.setattr("tradelib.promotion.promote.build_wheel", lambda root, destination: copied(wheel, destination))
+    monkeypatch.setattr("tradelib.promotion.promote.package_digest", lambda: wheel_digest(wheel))
 
 
 def copied(wheel: Path, destination: Path) -> Path:

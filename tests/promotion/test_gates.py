@@ -250,8 +250,9 @@ def test_a_stress_test_with_too_little_stress_fails(multiple: Any) -> None:
 
 def test_words_carry_the_figures() -> None:
     words = gates.deflated_sharpe(FIGURES | {"deflated_sharpe": 0.81}, THRESHOLDS).explanation
-    assert (
-        words == "After 30 counted trials the probability that the edge is real is 81.0%; at least 95.0% is demanded."
+    assert words == (
+        "After 30 counted trials the confidence that the Sharpe ratio is more than the luck of the best one is 81.0%; "
+        "at least 95.0% is demanded."
     )
 
 

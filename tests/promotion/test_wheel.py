@@ -18,28 +18,31 @@ SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
 
 @pytest.fixture
 def clone(project: Path, tmp_path: Path) -> Path:
-    """The sources as another checkout would have them: other place, other times, other modes."""
-    copy = tmp_path / "elsewhere" / "clone"
+    """A checkout of the sources."""
+    copy = tmp_path / "clone"
     shutil.copytree(project / "tradelib", copy / "tradelib", ignore=shutil.ignore_patterns("__pycache__"))
     for name in SOURCES:
         shutil.copyfile(project / name, copy / name)
-    for path in copy.rglob("*"):
-        os.utime(path, (1_000_000_000, 1_000_000_000))
-        path.chmod(0o700)
     return copy
 
 
-def test_two_checkouts_give_the_same_bytes(wheel: Path, clone: Path, tmp_path: Path) -> None:
-    before = sorted(path.relative_to(clone) for path in clone.rglob("*"))
+def test_two_checkouts_give_the_same_bytes(clone: Path, tmp_path: Path) -> None:
+    """Given the same sources at another place, with other times and modes, written under another umask."""
+    other = Path(shutil.copytree(clone, tmp_path / "elsewhere" / "other"))
+    for path in other.rglob("*"):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        path.chmod(0o700)
+    before = sorted(path.relative_to(other) for path in other.rglob("*"))
+    first = build_wheel(clone, tmp_path / "first")
     old = os.umask(0o077)
     try:
-        other = build_wheel(clone, tmp_path / "built")
+        second = build_wheel(other, tmp_path / "second")
     finally:
         os.umask(old)
-    assert other.name == wheel.name == "tradelib-0.1.0-py3-none-any.whl"
-    assert other.read_bytes() == wheel.read_bytes()
-    assert sorted(path.relative_to(clone) for path in clone.rglob("*")) == before
-    assert [path.name for path in other.parent.iterdir()] == [other.name]
+    assert first.name == second.name == "tradelib-0.1.0-py3-none-any.whl"
+    assert first.read_bytes() == second.read_bytes()
+    assert sorted(path.relative_to(other) for path in other.rglob("*")) == before
+    assert [path.name for path in second.parent.iterdir()] == [second.name]
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:

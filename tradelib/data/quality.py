@@ -226,8 +226,8 @@ class Finding:
     offending: int
     sample: tuple[str, ...]
 
-# %% ../../nbs/data/06_quality.ipynb #836c2a9a
-_SILENT = ("time", "off_calendar", "unfinished", "zone")  # their values add nothing to the row's time
+# %% ../../nbs/data/06_quality.ipynb #0ecde3c4
+_SILENT = ("time", "off_calendar", "unfinished", "zone", "copied")  # their values add nothing to the row's time
 
 
 def _told(table: pd.DataFrame, rows: list[int], check: _Check) -> tuple[str, ...]:
@@ -237,7 +237,10 @@ def _told(table: pd.DataFrame, rows: list[int], check: _Check) -> tuple[str, ...
     lines = []
     for row in rows:
         stamp = table["time"].iloc[row]
-        values = ", ".join(f"{name.replace('_', ' ')} {table[name].iloc[row]:.10g}" for name in shown)
+        values = ", ".join(
+            f"{name.replace('_', ' ')} {table[name].iloc[row]:{'.3g' if name.endswith('score') else '.10g'}}"
+            for name in shown
+        )
         moment = "no time" if pd.isna(stamp) else stamp.strftime("%Y-%m-%d %H:%M:%S")
         lines.append(f"{moment}, row {row}" + (f": {values}" if values else ""))
     return tuple(lines)

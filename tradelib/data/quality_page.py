@@ -24,8 +24,10 @@ _FAMILIES = ("shape", "completeness", "time", "prices", "volume", "calendar", "o
 _MOST_GAPS = 40
 
 _STYLE = """
-.tlq{--ink:#1d2430;--soft:#5c6675;--line:#dfe3ea;--back:#fff;--tint:#f6f7f9;--good:#1a7f4b;--bad:#c0362c;--warn:#a66300;
- font:14px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;color:var(--ink);background:var(--back);
+.tlq{--ink:#1d2430;--soft:#5c6675;--line:#dfe3ea;--back:#fff;--tint:#f6f7f9;
+ --good:#1a7f4b;--bad:#c0362c;--warn:#a66300;
+ font:14px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;
+ color:var(--ink);background:var(--back);
  max-width:1000px;margin:0 auto;padding:8px 20px 24px}
 .tlq *{box-sizing:border-box}
 .tlq h1{font-size:22px;margin:12px 0 2px;font-weight:650}
@@ -42,16 +44,18 @@ _STYLE = """
 .tlq dt{color:var(--soft);font-size:12px}
 .tlq dd{margin:0;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
 .tlq table{border-collapse:collapse;width:100%;font-size:13px;margin:0}
-.tlq th{text-align:left;font-weight:600;color:var(--soft);font-size:12px;border-bottom:1px solid var(--line);padding:5px 8px}
+.tlq th{text-align:left;font-weight:600;color:var(--soft);font-size:12px;padding:5px 8px;
+ border-bottom:1px solid var(--line)}
 .tlq td{text-align:left;border-bottom:1px solid var(--line);padding:5px 8px;vertical-align:top;background:none}
 .tlq td.n{font-variant-numeric:tabular-nums;white-space:nowrap}
 .tlq tr.family td{background:var(--tint);color:var(--soft);font-size:12px;font-weight:600;padding:4px 8px}
-.tlq .mark{display:inline-block;min-width:66px;text-align:center;border-radius:3px;font-size:11.5px;font-weight:600;padding:1px 7px;
- color:#fff;background:var(--good)}
+.tlq .mark{display:inline-block;min-width:66px;text-align:center;border-radius:3px;font-size:11.5px;font-weight:600;
+ padding:1px 7px;color:#fff;background:var(--good)}
 .tlq .critical{background:var(--bad)} .tlq .warning{background:var(--warn)}
 .tlq .pass{color:var(--good);background:none;border:1px solid #b9d9c8}
 .tlq .meaning{color:var(--soft)}
-.tlq .sample{font:12px/1.55 ui-monospace,"DejaVu Sans Mono",Menlo,monospace;color:var(--ink);margin:3px 0 0;white-space:pre-wrap}
+.tlq .sample{font:12px/1.55 ui-monospace,"DejaVu Sans Mono",Menlo,monospace;color:var(--ink);margin:3px 0 0;
+ white-space:pre-wrap}
 .tlq svg{display:block;width:100%;height:auto;background:var(--tint)}
 .tlq .axis{display:flex;justify-content:space-between;color:var(--soft);font-size:12px;margin-top:3px}
 .tlq footer{color:var(--soft);font-size:12px;margin-top:26px;border-top:1px solid var(--line);padding-top:8px}
@@ -70,14 +74,16 @@ def page(report: QualityReport) -> str:
     body = _head(report) + _picture(report) + _failed(report) + _gaps(report.gaps) + _all(report)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>body{{margin:0}}{_STYLE}</style></head>'
+        f'<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<style>body{{margin:0}}{_STYLE}</style></head>"
         f'<body><main class="tlq">{body}<footer>{escape(note)}</footer></main></body></html>\n'
     )
 
 
 def fragment(report: QualityReport) -> str:
     """Verdict, picture, failures and gaps: what a notebook shows."""
-    return f'<style>{_STYLE}</style><div class="tlq">{_head(report)}{_picture(report)}{_failed(report)}{_gaps(report.gaps)}</div>'
+    body = _head(report) + _picture(report) + _failed(report) + _gaps(report.gaps)
+    return f'<style>{_STYLE}</style><div class="tlq">{body}</div>'
 
 
 def _head(report: QualityReport) -> str:
@@ -182,7 +188,7 @@ def _rows(findings: Iterable[Finding], *, samples: bool) -> str:
     lines = []
     for item in findings:
         mark = "pass" if item.passed else item.severity
-        word = "passed" if item.passed else "failed"
+        word = "passed" if item.passed else "failed" if item.severity == "critical" else "warning"
         observed = (
             ""
             if item.observed is None
@@ -196,7 +202,7 @@ def _rows(findings: Iterable[Finding], *, samples: bool) -> str:
         sample = f'<div class="sample">{escape(shown)}</div>' if shown else ""
         lines.append(
             f'<tr><td><span class="mark {mark}">{word}</span></td>'
-            f'<td>{escape(item.name)}<br><span class="meaning">{escape(item.meaning)}</span>{sample}</td>'
+            f'<td>{escape(item.name)}{"<br>" if samples else ": "}<span class="meaning">{escape(item.meaning)}</span>{sample}</td>'
             f'<td class="n">{escape(observed)}</td><td>{escape(item.allowed)}</td><td>{item.severity}</td></tr>'
         )
     return "".join(lines)
@@ -207,7 +213,8 @@ def _gaps(gaps: tuple[Gap, ...]) -> str:
         return ""
     widest = sorted(gaps, key=lambda gap: (-gap.bars, gap.first))[:_MOST_GAPS]
     rows = "".join(
-        f'<tr><td class="n">{_moment(gap.first)}</td><td class="n">{_moment(gap.last)}</td><td class="n">{gap.bars:,}</td></tr>'
+        f'<tr><td class="n">{_moment(gap.first)}</td><td class="n">{_moment(gap.last)}</td>'
+        f'<td class="n">{gap.bars:,}</td></tr>'
         for gap in sorted(widest, key=lambda gap: gap.first)
     )
     which = f"the {_MOST_GAPS} longest of {len(gaps):,}" if len(gaps) > _MOST_GAPS else "all of them"

@@ -131,11 +131,11 @@ def exchange_calendar(name: str, start: pd.Timestamp, end: pd.Timestamp) -> Any:
     except (ValueError, calendars.errors.CalendarError) as error:
         raise DataError(f"calendar {name!r} cannot answer for {start.date()} to {end.date()}: {error}") from error
 
-# %% ../../nbs/data/00_timeframes.ipynb #9f2ce31f
+# %% ../../nbs/data/00_timeframes.ipynb #646b0496
 def _always_open(frame: Timeframe, start: pd.Timestamp, end: pd.Timestamp) -> pd.DatetimeIndex:
     a, D = frame.anchor, frame.nanoseconds
-    first, last = a - (a - start.value) // D * D, a + (end.value - a) // D * D
-    return _index(np.arange(first, last + 1, D, dtype="int64"))
+    first, last = -((a - start.value) // D), (end.value - a) // D
+    return _index(a + D * np.arange(first, last + 1, dtype="int64"))  # counts, for arange rounds large steps
 
 
 def _sessions(calendar: str, frame: Timeframe, start: pd.Timestamp, end: pd.Timestamp) -> pd.DatetimeIndex:

@@ -168,7 +168,7 @@ class Thresholds(Parameters):
         default=0.95,
         ge=0,
         le=1,
-        description="probability that the true Sharpe ratio is above what the best of all trials shows by luck",
+        description="confidence that the true Sharpe ratio is above what the best of all trials shows by luck",
     )
     minimum_trades: int = Field(default=30, ge=1, description="closed trades that the figures rest on")
     maximum_drawdown: float = Field(
@@ -433,8 +433,8 @@ def deflated_sharpe(figures: Mapping[str, Any], thresholds: Thresholds) -> GateR
     words = _sentence(
         figure,
         lambda value: (
-            f"After {trials:.0f} counted trial{'' if trials == 1 else 's'} the probability that the edge is real is "
-            f"{value:.1%}; at least {least:.1%} is demanded."
+            f"After {trials:.0f} counted trial{'' if trials == 1 else 's'} the confidence that the Sharpe ratio is "
+            f"more than the luck of the best one is {value:.1%}; at least {least:.1%} is demanded."
         ),
         undefined,
     )

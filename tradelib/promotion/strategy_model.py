@@ -15,6 +15,8 @@ import pandas as pd
 
 from tradelib.backtest.decision import DecisionRule
 
+__all__ = ["StrategyModel"]
+
 
 class StrategyModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
     """A decision rule behind MLflow's interface."""

@@ -12,7 +12,7 @@ _HOMES = {
     "verdict_page": "verdict",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = ["TearSheet", "VerdictData", "quantstats_report", "save_verdict_page", "tear_sheet", "verdict_page"]
 
 
 def __getattr__(name: str) -> Any:

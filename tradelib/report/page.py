@@ -77,7 +77,8 @@ def table(
         tag("tr", *(tag("td", cell, class_="number" if i in numbers else None) for i, cell in enumerate(row)))
         for row in rows
     ]
-    inner = tag("table", tag("thead", tag("tr", *cells)), tag("tbody", *body), aria_label=label or None)
+    names = tag("thead", tag("tr", *cells)) if any(head) else Markup("")
+    inner = tag("table", names, tag("tbody", *body), aria_label=label or None)
     return tag("div", inner, class_="scroll", tabindex="0")
 
 
@@ -164,7 +165,7 @@ details > summary { cursor: pointer; color: var(--soft); margin: .5rem 0; }
 @media print { :root { color-scheme: light; --paper: #fff; --card: #fff; --ink: #000; --soft: #444; --line: #bbb;
   --c1: #2457c5; --c2: #c2570c; --c3: #0c7a5b; --c4: #8a8f98; --good: #0b7a45; --bad: #b42318; --warn: #8f5b00;
   --hot: #c2570c; --cold: #2457c5; --band: rgba(60, 90, 160, .07); }
-  body { font-size: 10.5pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  html { font-size: 72%; } body { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   main { max-width: none; padding: 0; }
   .card, .tile, tr { break-inside: avoid; } .tall { max-height: none; } h2, h3 { break-after: avoid; }
   .candidate + .candidate { break-before: page; } }

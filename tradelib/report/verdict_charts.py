@@ -29,6 +29,8 @@ _BANDS = {"in_sample": "in sample", "out_of_sample": "out of sample", "paper": "
 def equity_charts(series: Sequence[SeriesData], windows: Sequence[WindowData]) -> list[Markup]:
     """Growth of 1 with the windows shaded in turn, and the drawdown of each account below it."""
     lines = _linked(series)
+    if not lines:
+        return [tag("p", "The series hold no value.", class_="note")]
     bands = [Band(_BANDS[w.name], _time(w.start), _time(w.end), row % 2 == 1) for row, w in enumerate(windows)]
     silent = [Band("", band.start, band.end) for band in bands if band.shaded]
     values = np.concatenate([line.values[np.isfinite(line.values)] for line in lines])

@@ -14,7 +14,16 @@ _HOMES = {
     "prove_causality": "causality",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = [
+    "CausalityProof",
+    "SharpeEvidence",
+    "deflated_sharpe",
+    "deflated_sharpe_ratio",
+    "expected_maximum_sharpe",
+    "minimum_track_record_length",
+    "probabilistic_sharpe_ratio",
+    "prove_causality",
+]
 
 
 def __getattr__(name: str) -> Any:

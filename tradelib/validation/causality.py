@@ -20,12 +20,9 @@ from ..data.bars import content_digest
 from ..errors import DataError, ParameterError, require
 
 # %% auto #0
-__all__ = ['Violation', 'CausalityProof', 'prove_causality']
+__all__ = ['Violation', 'prove_causality', 'CausalityProof']
 
-# %% ../../nbs/validation/01_causality.ipynb #4338713f
-_Output = dict[str, npt.NDArray[Any]]
-
-
+# %% ../../nbs/validation/01_causality.ipynb #04127569
 def _function(target: Any) -> Callable[[pd.DataFrame], Any]:
     """What to call with bars: `.decisions`, `.signals` (of a fresh copy at each call), or the target itself."""
     if isinstance(target, type):
@@ -38,6 +35,9 @@ def _function(target: Any) -> Callable[[pd.DataFrame], Any]:
         raise ParameterError(f"target must be a function of bars, or have decisions or signals, got {target!r}")
     known: Callable[[pd.DataFrame], Any] = target
     return known
+
+# %% ../../nbs/validation/01_causality.ipynb #18093400
+_Output = dict[str, npt.NDArray[Any]]
 
 
 def _output(result: Any, index: pd.Index) -> _Output:
@@ -56,7 +56,7 @@ def _output(result: Any, index: pd.Index) -> _Output:
         for name, number in numeric.items()
     }
 
-
+# %% ../../nbs/validation/01_causality.ipynb #2783afb8
 def _on_bars(result: pd.DataFrame, index: pd.Index) -> pd.DataFrame:
     stray = result.index.difference(index)
     if len(stray) or not result.index.is_unique:
@@ -74,6 +74,14 @@ def _changed(before: npt.NDArray[Any], after: npt.NDArray[Any], tolerance: float
                 same |= np.abs(before - after) <= tolerance * np.maximum(1.0, np.abs(before))
         return np.asarray(~(same | (np.isnan(before) & np.isnan(after))))
     return ~(same | (np.asarray(pd.isna(before)) & np.asarray(pd.isna(after))))
+
+# %% ../../nbs/validation/01_causality.ipynb #74f48604
+def _with_attrs(frame: pd.DataFrame, bars: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with the attributes of `bars` and, where they have one, the digest of its own content."""
+    frame.attrs = dict(bars.attrs)
+    if "digest" in frame.attrs:
+        frame.attrs["digest"] = content_digest(frame)
+    return frame
 
 # %% ../../nbs/validation/01_causality.ipynb #607505c7
 _PRICES = ("open", "high", "low", "close")
@@ -108,14 +116,6 @@ class _Futures:
         later = values[rows]
         return np.concatenate([values[:cut], later * jump if pd.api.types.is_float_dtype(values.dtype) else later])
 
-
-def _with_attrs(frame: pd.DataFrame, bars: pd.DataFrame) -> pd.DataFrame:
-    """`frame` with the attributes of `bars` and, where they have one, the digest of its own content."""
-    frame.attrs = dict(bars.attrs)
-    if "digest" in frame.attrs:
-        frame.attrs["digest"] = content_digest(frame)
-    return frame
-
 # %% ../../nbs/validation/01_causality.ipynb #bd6377d5
 def _schedule(count: int, every: int | None, start: int, last: int, seed: int) -> list[int]:
     """Numbers of bars to keep, ascending: one per stretch of `every`, and each of the `last`."""
@@ -124,6 +124,30 @@ def _schedule(count: int, every: int | None, start: int, last: int, seed: int) -
     jitter = np.random.default_rng(seed).integers(0, stride, size=blocks.size)
     tail = np.arange(max(start, count - last), count)
     return [int(cut) for cut in np.unique(np.concatenate([blocks + jitter, tail])) if cut < count]
+
+# %% ../../nbs/validation/01_causality.ipynb #ee7e09c6
+def _first_cut(bars: pd.DataFrame, start: int | str | pd.Timestamp | None) -> int:
+    """The number of bars of the first cut."""
+    if start is None:
+        return 1
+    if not isinstance(start, int):
+        time = pd.Timestamp(start)
+        time = time.tz_localize("UTC") if time.tzinfo is None else time
+        start = int(bars.index.searchsorted(time, side="right"))
+    if not 1 <= start < len(bars):
+        raise ParameterError(f"start leaves no bar to cut: {start} of {len(bars)} bars")
+    return start
+
+# %% ../../nbs/validation/01_causality.ipynb #c7f318d8
+def _check_arguments(bars: pd.DataFrame, every: int | None, last: int, tolerance: float) -> None:
+    if not isinstance(bars, pd.DataFrame) or not isinstance(bars.index, pd.DatetimeIndex):
+        raise DataError(f"bars must be a DataFrame with times as index, got {type(bars).__name__}")
+    if len(bars) < 2 or not (bars.index.is_monotonic_increasing and bars.index.is_unique):
+        raise DataError("bars must be at least two, in strictly increasing time order")
+    if every is not None and every < 1:
+        raise ParameterError(f"every must be at least 1 bar, got {every}")
+    if last < 0 or not tolerance >= 0.0:
+        raise ParameterError(f"last and tolerance cannot be negative, got {last} and {tolerance}")
 
 # %% ../../nbs/validation/01_causality.ipynb #7bfa67f6
 _KINDS = {
@@ -149,13 +173,17 @@ class Violation:
         until = "" if self.kind == "repeated" else f" (last bar known: {self.known_until:%Y-%m-%d %H:%M})"
         return f"{told}, but {_plain(self.found)} {_KINDS[self.kind]}{until}"
 
-
+# %% ../../nbs/validation/01_causality.ipynb #aded18b7
 def _plain(value: Any) -> str:
     if isinstance(value, float):
         return "missing" if math.isnan(value) else repr(float(value))
     return "missing" if value is None or value is pd.NaT else str(value)
 
 
+def _scalar(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+# %% ../../nbs/validation/01_causality.ipynb #cacbd87d
 @dataclass
 class _Findings:
     """Collects violations while cuts are tried."""
@@ -188,9 +216,91 @@ class _Findings:
         if kind != "repeated":
             self.reach = max(self.reach, cut - row)
 
+# %% ../../nbs/validation/01_causality.ipynb #7a3cb8f6
+_REFUSALS = (ArithmeticError, LookupError, TypeError, ValueError)
 
-def _scalar(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+
+def _attempt(function: Callable[[pd.DataFrame], Any], bars: pd.DataFrame) -> _Output | Exception:
+    """The output, or the exception with which the function refused these bars."""
+    try:
+        result = function(bars)
+    except _REFUSALS as error:
+        return error
+    return _output(result, bars.index)
+
+# %% ../../nbs/validation/01_causality.ipynb #04dd3ba8
+def _watched(cuts: list[int], progress: bool | None) -> Iterable[int]:
+    if not progress:
+        return cuts
+    bar: Iterable[int] = require("tqdm.auto", "research").tqdm(cuts, desc="causality", unit="cut")
+    return bar
+
+# %% ../../nbs/validation/01_causality.ipynb #923deae8
+def _try_cuts(
+    function: Callable[[pd.DataFrame], Any],
+    findings: _Findings,
+    cuts: Iterable[int],
+    futures: _Futures | None,
+    interruptible: bool,
+) -> int:
+    """Compare at each cut; the number of cuts tried."""
+    tried = 0
+    try:
+        for cut in cuts:
+            known = _with_attrs(findings.bars.iloc[:cut], findings.bars)
+            findings.compare("truncated", cut, _attempt(function, known))
+            if futures is not None:
+                findings.compare("future", cut, _attempt(function, futures.after(cut)))
+            tried += 1
+    except KeyboardInterrupt:
+        if not interruptible:
+            raise
+    return tried
+
+# %% ../../nbs/validation/01_causality.ipynb #ed37f8d0
+def prove_causality(
+    target: Any,
+    bars: pd.DataFrame,
+    *,
+    every: int | None = 1,
+    start: int | str | pd.Timestamp | None = None,
+    last: int = 50,
+    tolerance: float = 0.0,
+    futures: bool = True,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> CausalityProof:
+    """Recompute `target` on truncated histories, and with other futures, and compare every bar known by then.
+
+    `target`: a function of bars, or an object with `decisions(bars)` or `signals(bars)`. `every`: one cut per so many
+    bars (None: about a thousand in all); the `last` bars are always cut one by one. `start`: first cut, as a number of
+    bars or the time of the last bar known. `tolerance`: 0.0 compares bits. Two calls per cut (`futures=False`: one).
+    """
+    function = _function(target)
+    _check_arguments(bars, every, last, tolerance)
+    full = _output(function(bars.copy()), bars.index)
+    findings = _Findings(bars, full, tolerance)
+    findings.compare("repeated", len(bars), _attempt(function, bars.copy()))
+    cuts = _schedule(len(bars), every, _first_cut(bars, start), last, seed) if not findings.first else []
+    other = _Futures(bars, seed) if futures else None
+    tried = _try_cuts(function, findings, _watched(cuts, progress), other, bool(progress))
+    return CausalityProof(
+        target=getattr(target, "__name__", type(target).__name__),
+        bars=len(bars),
+        first_bar=bars.index[0],
+        last_bar=bars.index[-1],
+        columns=tuple(full),
+        values=sum(int(np.count_nonzero(~np.asarray(pd.isna(column)))) for column in full.values()),
+        cuts=tried,
+        planned=len(cuts),
+        calls=2 + tried * (1 + futures),
+        tolerance=tolerance,
+        futures=futures,
+        deterministic=not any(kind == "repeated" for _, kind in findings.first),
+        violations=tuple(sorted(findings.first.values(), key=lambda violation: violation.time)),
+        affected={column: int(rows.sum()) for column, rows in findings.affected.items()},
+        reach=findings.reach,
+    )
 
 # %% ../../nbs/validation/01_causality.ipynb #769f4ee8
 @dataclass(frozen=True)
@@ -268,113 +378,3 @@ def _verdict(proof: CausalityProof) -> str:
         return f"✗ nothing is proved: {name} has no value in {proof.bars:,} bars; give it a longer history"
     both = ", with the future cut off and with another one" if proof.futures else ", with the future cut off"
     return f"✓ {name} is causal: {', '.join(proof.columns)} the same at {cuts} in {proof.bars:,} bars{both}"
-
-# %% ../../nbs/validation/01_causality.ipynb #a647dcd1
-_REFUSALS = (ArithmeticError, LookupError, TypeError, ValueError)
-
-
-def prove_causality(
-    target: Any,
-    bars: pd.DataFrame,
-    *,
-    every: int | None = 1,
-    start: int | str | pd.Timestamp | None = None,
-    last: int = 50,
-    tolerance: float = 0.0,
-    futures: bool = True,
-    seed: int = 0,
-    progress: bool | None = None,
-) -> CausalityProof:
-    """Recompute `target` on truncated histories, and with other futures, and compare every bar known by then.
-
-    `target`: a function of bars, or an object with `decisions(bars)` or `signals(bars)`. `every`: one cut per so many
-    bars (None: about a thousand in all); the `last` bars are always cut one by one. `start`: first cut, as a number of
-    bars or the time of the last bar known. `tolerance`: 0.0 compares bits. Two calls per cut (`futures=False`: one).
-    """
-    function = _function(target)
-    _check_arguments(bars, every, last, tolerance)
-    full = _output(function(bars.copy()), bars.index)
-    findings = _Findings(bars, full, tolerance)
-    findings.compare("repeated", len(bars), _attempt(function, bars.copy()))
-    cuts = _schedule(len(bars), every, _first_cut(bars, start), last, seed) if not findings.first else []
-    other = _Futures(bars, seed) if futures else None
-    tried = _try_cuts(function, findings, _watched(cuts, progress), other, bool(progress))
-    return CausalityProof(
-        target=getattr(target, "__name__", type(target).__name__),
-        bars=len(bars),
-        first_bar=bars.index[0],
-        last_bar=bars.index[-1],
-        columns=tuple(full),
-        values=sum(int(np.count_nonzero(~np.asarray(pd.isna(column)))) for column in full.values()),
-        cuts=tried,
-        planned=len(cuts),
-        calls=2 + tried * (1 + futures),
-        tolerance=tolerance,
-        futures=futures,
-        deterministic=not any(kind == "repeated" for _, kind in findings.first),
-        violations=tuple(sorted(findings.first.values(), key=lambda violation: violation.time)),
-        affected={column: int(rows.sum()) for column, rows in findings.affected.items()},
-        reach=findings.reach,
-    )
-
-# %% ../../nbs/validation/01_causality.ipynb #923deae8
-def _try_cuts(
-    function: Callable[[pd.DataFrame], Any],
-    findings: _Findings,
-    cuts: Iterable[int],
-    futures: _Futures | None,
-    interruptible: bool,
-) -> int:
-    """Compare at each cut; the number of cuts tried."""
-    tried = 0
-    try:
-        for cut in cuts:
-            known = _with_attrs(findings.bars.iloc[:cut], findings.bars)
-            findings.compare("truncated", cut, _attempt(function, known))
-            if futures is not None:
-                findings.compare("future", cut, _attempt(function, futures.after(cut)))
-            tried += 1
-    except KeyboardInterrupt:
-        if not interruptible:
-            raise
-    return tried
-
-
-def _attempt(function: Callable[[pd.DataFrame], Any], bars: pd.DataFrame) -> _Output | Exception:
-    """The output, or the exception with which the function refused these bars."""
-    try:
-        result = function(bars)
-    except _REFUSALS as error:
-        return error
-    return _output(result, bars.index)
-
-
-def _watched(cuts: list[int], progress: bool | None) -> Iterable[int]:
-    if not progress:
-        return cuts
-    bar: Iterable[int] = require("tqdm.auto", "research").tqdm(cuts, desc="causality", unit="cut")
-    return bar
-
-
-def _first_cut(bars: pd.DataFrame, start: int | str | pd.Timestamp | None) -> int:
-    """The number of bars of the first cut."""
-    if start is None:
-        return 1
-    if not isinstance(start, int):
-        time = pd.Timestamp(start)
-        time = time.tz_localize("UTC") if time.tzinfo is None else time
-        start = int(bars.index.searchsorted(time, side="right"))
-    if not 1 <= start < len(bars):
-        raise ParameterError(f"start leaves no bar to cut: {start} of {len(bars)} bars")
-    return start
-
-
-def _check_arguments(bars: pd.DataFrame, every: int | None, last: int, tolerance: float) -> None:
-    if not isinstance(bars, pd.DataFrame) or not isinstance(bars.index, pd.DatetimeIndex):
-        raise DataError(f"bars must be a DataFrame with times as index, got {type(bars).__name__}")
-    if len(bars) < 2 or not (bars.index.is_monotonic_increasing and bars.index.is_unique):
-        raise DataError("bars must be at least two, in strictly increasing time order")
-    if every is not None and every < 1:
-        raise ParameterError(f"every must be at least 1 bar, got {every}")
-    if last < 0 or not tolerance >= 0.0:
-        raise ParameterError(f"last and tolerance cannot be negative, got {last} and {tolerance}")

@@ -22,8 +22,8 @@ from ..backtest.metrics import skewness as skewness_of
 from ..errors import ParameterError
 
 # %% auto #0
-__all__ = ['probabilistic_sharpe_ratio', 'minimum_track_record_length', 'expected_maximum_sharpe', 'deflated_sharpe_ratio',
-           'Trials', 'SharpeEvidence', 'deflated_sharpe']
+__all__ = ['probabilistic_sharpe_ratio', 'minimum_track_record_length', 'expected_maximum_sharpe', 'Trials',
+           'deflated_sharpe_ratio', 'SharpeEvidence', 'deflated_sharpe']
 
 # %% ../../nbs/validation/00_sharpe.ipynb #bb4ec1da
 _NORMAL = NormalDist()
@@ -38,13 +38,13 @@ def _check_moments(skewness: float, kurtosis: float) -> None:
             "pass Pearson kurtosis (normal = 3), not excess kurtosis"
         )
 
-
+# %% ../../nbs/validation/00_sharpe.ipynb #ed57e578
 def _error_scale(sharpe: float, skewness: float, kurtosis: float) -> float:
     """Variance of the estimated ratio times n - 1, from the estimate itself (Mertens 2002)."""
     _check_moments(skewness, kurtosis)
     return max(1.0 - skewness * sharpe + (kurtosis - 1.0) / 4.0 * sharpe**2, 0.0)
 
-
+# %% ../../nbs/validation/00_sharpe.ipynb #8bce20a5
 def probabilistic_sharpe_ratio(
     sharpe: float, benchmark_sharpe: float, observations: int, skewness: float = 0.0, kurtosis: float = 3.0
 ) -> float:
@@ -102,19 +102,7 @@ def expected_maximum_sharpe(trials: int, variance: float) -> float:
     first, second = (-_NORMAL.inv_cdf(tail) for tail in (1.0 / trials, 1.0 / (trials * math.e)))
     return math.sqrt(variance) * ((1.0 - _EULER_MASCHERONI) * first + _EULER_MASCHERONI * second)
 
-# %% ../../nbs/validation/00_sharpe.ipynb #64a3d8d7
-def deflated_sharpe_ratio(
-    sharpe: float, observations: int, skewness: float, kurtosis: float, trials: int, variance: float
-) -> float:
-    """Probability that the true Sharpe ratio exceeds the expected best of `trials` trials without skill.
-
-    `sharpe` and `variance` (of the trials' Sharpe ratios) per period, Pearson kurtosis.
-    Source: Bailey & Lopez de Prado (2014), "The Deflated Sharpe Ratio", eq. 2.
-    """
-    benchmark = expected_maximum_sharpe(trials, variance)
-    return probabilistic_sharpe_ratio(sharpe, benchmark, observations, skewness, kurtosis)
-
-# %% ../../nbs/validation/00_sharpe.ipynb #193f2dee
+# %% ../../nbs/validation/00_sharpe.ipynb #83177d70
 class Trials(Protocol):
     """What the trial ledger says about a family of trials: how many, and how their per-period ratios vary."""
 
@@ -123,7 +111,7 @@ class Trials(Protocol):
     @property
     def variance_of_sharpe(self) -> float: ...
 
-
+# %% ../../nbs/validation/00_sharpe.ipynb #dcfaffe5
 def _counted(trials: Trials) -> int:
     """The number of trials, or `ParameterError` for a bare number, no trial, or a count below its own evidence."""
     count, variance = getattr(trials, "count", None), getattr(trials, "variance_of_sharpe", None)
@@ -142,6 +130,18 @@ def _counted(trials: Trials) -> int:
             f"{count} trials but {len(evidence)} defined Sharpe ratios: their variance is unknown, not 0"
         )
     return int(count)
+
+# %% ../../nbs/validation/00_sharpe.ipynb #64a3d8d7
+def deflated_sharpe_ratio(
+    sharpe: float, observations: int, skewness: float, kurtosis: float, trials: int, variance: float
+) -> float:
+    """Probability that the true Sharpe ratio exceeds the expected best of `trials` trials without skill.
+
+    `sharpe` and `variance` (of the trials' Sharpe ratios) per period, Pearson kurtosis.
+    Source: Bailey & Lopez de Prado (2014), "The Deflated Sharpe Ratio", eq. 2.
+    """
+    benchmark = expected_maximum_sharpe(trials, variance)
+    return probabilistic_sharpe_ratio(sharpe, benchmark, observations, skewness, kurtosis)
 
 # %% ../../nbs/validation/00_sharpe.ipynb #c8c78eea
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ def _rows(evidence: SharpeEvidence) -> list[tuple[str, str]]:
         ("returns needed", f"{math.ceil(needed):,}" if math.isfinite(needed) else "no record is long enough"),
     ]
 
-
+# %% ../../nbs/validation/00_sharpe.ipynb #35f3d710
 def _in_words(evidence: SharpeEvidence) -> str:
     if not math.isfinite(evidence.deflated):
         return "Undefined: the returns never vary, so there is no Sharpe ratio to judge."
@@ -220,7 +220,7 @@ def _in_words(evidence: SharpeEvidence) -> str:
     chance = f"{evidence.deflated:.1%} probability that the true Sharpe ratio exceeds what luck alone shows"
     return f"{verdict}: as {tries}, there is a {chance}; {evidence.confidence:.0%} was asked for."
 
-
+# %% ../../nbs/validation/00_sharpe.ipynb #76a7ff41
 def deflated_sharpe(
     returns: npt.ArrayLike, trials: Trials, *, confidence: float = 0.95, periods_per_year: float | None = None
 ) -> SharpeEvidence:
