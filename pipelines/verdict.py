@@ -19,6 +19,8 @@ from pipelines.artifacts import artifact, local_state, plain, read_json, root, w
 from pipelines.params import Params
 from pipelines.provenance import commit, params_digest
 from pipelines.setting import chosen_rule
+from tradelib.backtest.costs import Market
+from tradelib.backtest.engine import evaluate
 from tradelib.backtest.metrics import summary_metrics
 from tradelib.bundle.keys import TrustStore
 from tradelib.bundle.verify import load_bundle
@@ -136,9 +138,18 @@ def _series(settings: Params, name: str, tape: pd.DataFrame, paper: pd.Series) -
         }
         for each, part in table.groupby("window")
     ]
+    expected = evaluate(chosen_rule(name), tape, start=settings.windows.paper.start, **_account(settings)).equity
+    series.append(_as_series(expected) | {"role": "research", "window": "paper", "initial": cash})
     series.append(_as_series(paper.iloc[1:]) | {"role": "paper", "window": "paper", "initial": float(paper.iloc[0])})
     lived = window(tape, table["time"].iloc[0], settings.windows.paper.end)["close"]
     return [*series, _as_series(lived) | {"role": "benchmark", "label": f"{tape.attrs['symbol']} bought and held"}]
+
+
+def _account(settings: Params) -> dict[str, Any]:
+    """Costs, market and cash, as `evaluate` takes them."""
+    account = settings.account.model_dump()
+    cash = account.pop("cash")
+    return {"costs": settings.costs, "market": Market(**account), "cash": cash}
 
 
 def _as_series(values: pd.Series) -> dict[str, Any]:

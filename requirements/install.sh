@@ -12,7 +12,7 @@ if ! { [ -f .venv/.folder ] && [ "$(cat .venv/.folder)" = "$PROJECT" ] && suits 
         if suits "$python"; then break; fi
     done
     if [ "$python" = none ]; then
-        echo "tradelib needs Python 3.11, 3.12 or 3.13; '$1' is $("$1" --version 2>&1 || true)." >&2
+        echo "tradelib needs Python 3.11, 3.12 or 3.13; '$1' is $("$1" --version 2>/dev/null || echo missing)." >&2
         echo "Install one of them, or name it: make PYTHON=/path/to/python3.11 ..." >&2
         exit 1
     fi

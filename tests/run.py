@@ -123,7 +123,7 @@ def contracts() -> bool:
 
 def tests() -> bool:
     """pytest: notebooks, units, properties, pipeline, integration"""
-    return run("pytest", "-q", "-n", "2", "--dist", "worksteal")
+    return run("pytest", "-q", "-n", "2", "--dist", "worksteal", "--durations", "15")
 
 
 def fix() -> int:

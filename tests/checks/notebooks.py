@@ -85,8 +85,14 @@ class Cell:
 
     @property
     def shown(self) -> str:
-        """What a reader of the site sees of its output: where there is HTML, the plain twin is left out."""
-        return "\n".join(_output_texts(_rich(output) for output in self.raw.get("outputs", []))).strip()
+        """What a reader of the site sees of its output: where there is HTML, the plain twin is left out.
+
+        How a kernel cuts its stream of text into pieces depends on the moment; here the pieces are joined.
+        """
+        outputs = [_rich(output) for output in self.raw.get("outputs", [])]
+        streams = ["".join(output["text"]) for output in outputs if output["output_type"] == "stream"]
+        rest = (output for output in outputs if output["output_type"] != "stream")
+        return "\n".join(["".join(streams).strip(), *_output_texts(rest)]).strip()
 
 
 def _rich(output: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Market data: bars and their contract, calendars, files, sources, quality and repairs."""
+"""Market data: bars and their contract, calendars, files, sources, exchange history, quality and repairs."""
 
 from tradelib.data.bars import (
     COLUMNS,
@@ -10,16 +10,25 @@ from tradelib.data.bars import (
     resample,
     window,
 )
+from tradelib.data.exchange import GapReport, download_history, report_gaps
 from tradelib.data.files import import_csv, read_bars, write_bars
+from tradelib.data.quality import QualityReport, QualityRules, check_quality
+from tradelib.data.repair import RepairReport, repair
 from tradelib.data.sources import embedded, list_embedded
 from tradelib.data.timeframes import Timeframe, expected_times, parse_timeframe, periods_per_year, utc_timestamp
 
 __all__ = [
     "COLUMNS",
+    "GapReport",
+    "QualityReport",
+    "QualityRules",
+    "RepairReport",
     "Timeframe",
     "check_bars",
+    "check_quality",
     "close_times",
     "content_digest",
+    "download_history",
     "embedded",
     "expected_times",
     "import_csv",
@@ -29,6 +38,8 @@ __all__ = [
     "parse_timeframe",
     "periods_per_year",
     "read_bars",
+    "repair",
+    "report_gaps",
     "resample",
     "utc_timestamp",
     "window",

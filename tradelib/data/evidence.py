@@ -52,12 +52,12 @@ def price_scores(table: pd.DataFrame, order: np.ndarray) -> tuple[np.ndarray, np
     scores[:, order] = np.abs([r - median, wicks]) / scale if scale > 0 else 0.0
     return scores[0], scores[1]
 
-# %% ../../nbs/data/04_evidence.ipynb #164a1fd9
+# %% ../../nbs/data/04_evidence.ipynb #8025da3f
 def found_times(frame: pd.DataFrame) -> tuple[pd.DatetimeIndex, str]:
     """Times of the rows as naive UTC nanoseconds (NaT where there is none), and the zone found.
 
-    The zone is "none" for naive times, which are read as UTC, and "no times" where neither the index nor a column `time`
-    holds any.
+    The zone is "none" for naive times, which are read as UTC, and "no times" where neither the index nor a column
+    `time` holds any.
     """
     raw = frame["time"] if "time" in frame.columns else frame.index
     if getattr(raw.dtype, "kind", "") != "M":

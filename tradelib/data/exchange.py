@@ -51,7 +51,7 @@ def _merge(rows: Iterable[Row]) -> dict[int, Row]:
         if other != row:
             raise DataError(
                 f"two bars of {_moment(row.time)} differ: {list(other[1:])} and {list(row[1:])}. The exchange "
-                "contradicts itself: delete the store and download again, or use another source"
+                "contradicts itself, or what is stored: move the store away and download again, or use another source"
             )
     return merged
 
@@ -293,7 +293,7 @@ def download_history(
     retries: int = 4,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[pd.DataFrame, GapReport]:
-    """Closed bars from `start` to `end` (default: now) through a synchronous ccxt `client`, and what is missing in them.
+    """Closed bars from `start` to `end` (default: now) through a synchronous ccxt `client`, and what they lack.
 
     `store` (.parquet, .csv, .csv.gz) keeps them: another call asks only for what it lacks. Finished pages survive in
     `<store>.pages` whatever happens; Ctrl-C and run again to continue. `progress(done, total)` counts steps of the

@@ -239,6 +239,8 @@ def causality(proof: CausalityProof | Mapping[str, Any], bars: pd.DataFrame | No
         words = f"{words}: {violations[0]}"
     elif told.get("tolerance") != 0.0:
         words, proven = f"{words}, but only within a tolerance: prove it with tolerance=0.0", False
+    elif told.get("futures") is not True:
+        words, proven = f"{words}, but only with the future cut off: prove it with futures=True", False
     elif bars is not None and not _about(told, bars):
         words, proven = f"{words}, but the proof is about other bars than the candidate's: prove it again", False
     names = ("bars", "first_bar", "last_bar", "values", "cuts", "columns", "futures", "reach", "affected")
