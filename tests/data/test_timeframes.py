@@ -145,7 +145,7 @@ def test_unknown_calendars_and_impossible_spans_are_refused() -> None:
     with pytest.raises(ParameterError, match="has no grid on 'XNYS'"):
         expected_times("XNYS", "2d", "2018-01-01", "2018-02-01")
     with pytest.raises(DataError, match="cannot answer"):
-        expected_times("XNYS", "1d", "2150-01-01", "2150-02-01")
+        expected_times("XKRX", "1d", "1950-01-01", "1950-02-01")
 
 
 @pytest.mark.parametrize(

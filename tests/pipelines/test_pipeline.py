@@ -108,7 +108,7 @@ class TestDemo:
         failed = [gate for gate in gates["gates"] if not gate["passed"]]
         assert gates["permission"] == "paper"
         assert all(gate["tier"] == "evidence" and gate["figure"] is not None for gate in failed)
-        assert "deflated_sharpe" in gates["summary"]
+        assert "deflated sharpe" in gates["summary"]
 
     def test_the_page_is_complete_and_asks_nobody(self, clone, demo):
         page = (clone.folder / "runs" / "verdict" / "verdict.html").read_text()

@@ -295,7 +295,7 @@ def test_failing_evidence_means_paper_only_and_lists_the_figures() -> None:
     found = gates.verdict(results("drawdown", "deflated_sharpe"))
     assert found.permission == "paper"
     assert [result.name for result in found.failing] == ["deflated_sharpe", "drawdown"]
-    assert found.summary().startswith("Paper only: deflated_sharpe (0 == 1 does not hold); drawdown")
+    assert found.summary().startswith("Paper only: deflated sharpe 0, needs == 1; drawdown")
 
 
 def test_failing_safety_means_nothing_and_comes_first() -> None:

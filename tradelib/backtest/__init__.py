@@ -16,7 +16,18 @@ _HOMES = {
     "sweep": "sweeps",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = [
+    "Costs",
+    "DecisionRule",
+    "Market",
+    "Result",
+    "SweepResult",
+    "TrialLedger",
+    "evaluate",
+    "run",
+    "summary_metrics",
+    "sweep",
+]
 
 
 def __getattr__(name: str) -> Any:

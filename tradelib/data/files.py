@@ -121,7 +121,7 @@ def _from_parquet(content: bytes, path: Path) -> pd.DataFrame:
     label = (table.schema.metadata or {}).get(b"tradelib bars")
     if label is None:
         raise DataError(f"{path} was not written by write_bars: load it with pandas.read_parquet and use make_bars")
-    bars: pd.DataFrame = table.to_pandas()
+    bars: pd.DataFrame = table.to_pandas(ignore_metadata=True).set_index("time")
     bars.attrs = _attrs(label.decode(errors="replace"), path)
     return bars
 
@@ -157,7 +157,11 @@ def _content(path: Path) -> bytes:
             f"{path} cannot be read ({error}): it is damaged or not what its name says; get it again"
         ) from error
 
-# %% ../../nbs/data/02_files.ipynb #187dd0be
+# %% ../../nbs/data/02_files.ipynb #d6f4ee8d
+# What pyarrow and pandas raise for damaged bytes, found by flipping bits.
+_DAMAGED = (ValueError, TypeError, LookupError, ArithmeticError, OSError, MemoryError, NotImplementedError)
+
+
 def read_bars(path: str | Path) -> pd.DataFrame:
     """Bars from a file of `write_bars`, attrs included, content and label verified.
 
@@ -169,7 +173,7 @@ def read_bars(path: str | Path) -> pd.DataFrame:
         bars = _from_parquet(content, source) if form == ".parquet" else _from_csv(content, source)
     except (DataError, ImportError):
         raise
-    except (ValueError, KeyError, OSError) as error:  # pyarrow and pandas raise subclasses of these for damaged input
+    except _DAMAGED as error:
         raise DataError(f"{source} is damaged ({str(error).splitlines()[0]}): get it again") from error
     try:
         return check_bars(bars, verify_digest=True)

@@ -620,7 +620,7 @@ class Verdict:
         """One sentence: the permission and the failing gates with figure and threshold."""
         if self.permission == "live":
             return f"All {len(self.results)} gates passed: the candidate may trade live."
-        told = "; ".join(f"{result.name} ({_shown(result)})" for result in self.failing)
+        told = "; ".join(f"{result.name.replace('_', ' ')} {_shown(result)}" for result in self.failing)
         head = "Refused, a safety gate failed" if self.permission == "none" else "Paper only"
         return f"{head}: {told}."
 
@@ -669,7 +669,7 @@ def verdict(results: Iterable[GateResult], required: Iterable[str] = (*SAFETY_GA
 def _shown(result: GateResult) -> str:
     if result.threshold is None:
         return "no answer"
-    return f"{_short(result.figure)} {result.comparison} {_short(result.threshold)} does not hold"
+    return f"{_short(result.figure)}, needs {result.comparison} {_short(result.threshold)}"
 
 
 def _short(figure: Figure) -> str:

@@ -29,7 +29,7 @@ def build_wheel(root: str | os.PathLike[str], destination: str | os.PathLike[str
     Raises `BundleError` when `root` is not the project's folder or
     the build fails, and `MissingExtraError` without the package `build`.
     """
-    require("build", "dev")
+    require("build", "research")
     root, destination = Path(root), Path(destination)
     missing = [name for name in ("tradelib/__init__.py", *_FILES) if not (root / name).is_file()]
     if missing:
