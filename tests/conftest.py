@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -40,11 +40,21 @@ def project() -> Path:
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of recorded market data: `TRADELIB_REAL_DATA`, else `../shared/data` beside the project."""
-    named = os.environ.get("TRADELIB_REAL_DATA")
-    folder = Path(named) if named else PROJECT.parent / "shared" / "data"
-    if not folder.is_dir():
-        reason = f"no recorded market data at {folder}; name its folder in TRADELIB_REAL_DATA"
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return folder
+    folder = recorded_data(os.environ)
+    if folder.is_dir():
+        return folder
+    reason = f"no recorded market data at {folder}; name its folder in TRADELIB_REAL_DATA"
+    if os.environ.get("CI", "").lower() == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def recorded_data(environment: Mapping[str, str]) -> Path:
+    """Where the recorded market data should be."""
+    return Path(environment.get("TRADELIB_REAL_DATA") or PROJECT.parent / "shared" / "data")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests start first, so that no worker waits for the other at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

@@ -79,3 +79,15 @@ def test_no_tool_writes_into_the_home_of_the_user(command: list[str], tmp_path: 
 
     assert done.returncode == 0, done.stderr
     assert [str(path.relative_to(home)) for path in home.rglob("*")] == []
+
+
+@pytest.mark.parametrize(("in_ci", "outcome"), [("", "1 skipped"), ("true", "1 error")])
+def test_missing_market_data_skips_a_test_but_fails_the_build(in_ci: str, outcome: str, tmp_path: Path) -> None:
+    asking = PROJECT / "tests/checks/asks_for_real_data.py"
+    missing = {"CI": in_ci, "TRADELIB_REAL_DATA": str(tmp_path / "nowhere")}
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", str(asking)]
+
+    done = subprocess.run(command, cwd=PROJECT, env=os.environ | missing, capture_output=True, text=True)
+
+    assert outcome in done.stdout
+    assert "name its folder in TRADELIB_REAL_DATA" in done.stdout

@@ -3,7 +3,9 @@
 `@jit` wraps a numeric function. In research its first call compiles it; the runner, where numba is not installed,
 executes the same source interpreted. No fastmath: both give the same bits.
 
-numba is imported at the first compiled call, never at import time, so that `import tradelib` stays light.
+numba is imported at the first compiled call, never at import time, so that `import tradelib` stays light. Interpreted,
+array arguments arrive as memoryviews: same indexing and shape, but elements are Python floats, with which the same double
+arithmetic is two to three times faster than with numpy scalars.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 __all__ = ["Kernel", "compiling", "interpreted", "jit"]
 
@@ -52,7 +56,9 @@ class Kernel:
         self._compiled: Callable[..., Any] | None = None
 
     def __call__(self, *args: Any) -> Any:
-        return (self.compiled if compiling() else self.python)(*args)
+        if compiling():
+            return self.compiled(*args)
+        return self.python(*(memoryview(a) if isinstance(a, np.ndarray) else a for a in args))  # see the module's text
 
     @property
     def compiled(self) -> Callable[..., Any]:

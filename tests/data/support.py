@@ -25,7 +25,7 @@ def raw_market(count: int = 200, *, timeframe: str = "1h", start: str = "2024-01
             "close": close,
             "volume": random.uniform(1.0, 9.0, count),
         },
-        index=pd.DatetimeIndex(index, freq=None),
+        index=pd.DatetimeIndex(index.as_unit("ns"), freq=None),
     )
     frame.attrs = {**WORDS, "timeframe": timeframe}
     return frame

@@ -44,7 +44,7 @@ def test_making_bars_leaves_the_input_alone_and_shares_no_memory_with_it() -> No
     bars = make_bars(frame)
     frame.iloc[3, 0] = 1.0
 
-    pd.testing.assert_frame_equal(bars.iloc[:, :], before, check_index_type=False)
+    pd.testing.assert_frame_equal(bars, before)
     assert before.iloc[3, 0] == bars.iloc[3, 0]
 
 

@@ -53,7 +53,7 @@ def test_equal_duplicates_fall_together_and_are_listed_with_their_values() -> No
 def test_differing_duplicates_need_a_decision() -> None:
     frame = changed(raw_market(10).iloc[[0, 1, 1, 2]], 2, volume=99.0)
 
-    with pytest.raises(DataError, match="row 1, 2024-01-01 01:00:00.*keep 'first' or 'last'"):
+    with pytest.raises(DataError, match=r"row 1, 2024-01-01 01:00:00.*keep 'first' or 'last'"):
         drop_duplicates(frame)
 
     assert drop_duplicates(frame, keep="last")[0]["volume"].iloc[1] == 99.0

@@ -83,6 +83,13 @@ def test_a_run_that_is_already_over_does_nothing(sealed: Sealed, tmp_path: Path)
     )
 
 
+def test_without_until_a_paper_run_ends_with_the_recording(sealed: Sealed, tmp_path: Path) -> None:
+    with venue(exchange(sealed, start=len(sealed.bars) - 10)) as served:
+        summary = trade(sealed, served.url, tmp_path / "j", -1, until=None)
+    assert summary.stopped == "the venue closed the market"
+    assert summary.last_decision == sealed.bars.index[-1].isoformat()
+
+
 def test_bars_that_closed_while_the_runner_was_away_are_kept_but_not_traded(sealed: Sealed, tmp_path: Path) -> None:
     paper = exchange(sealed)
     with venue(paper) as served:

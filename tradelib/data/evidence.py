@@ -132,7 +132,7 @@ def gather_evidence(frame: pd.DataFrame, times: pd.DatetimeIndex) -> pd.DataFram
         if name in frame.columns and pd.api.types.is_numeric_dtype(frame[name].dtype):
             table[name] = frame[name].to_numpy(dtype="float64")
     table = table.replace([np.inf, -np.inf], np.nan)
-    table["seconds_since_row_above"] = np.r_[0.0, np.diff(times.asi8) / 1e9]
+    table["seconds_since_row_above"] = table["time"].diff().dt.total_seconds()
     table["return_score"], table["wick_score"] = price_scores(table, order)
     table["repeated"], copied = repeats(table[[name for name in COLUMNS if name in table]], order)
     table["copied"] = (copied & ~table["time"].duplicated(keep=False)).astype(int)

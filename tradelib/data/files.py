@@ -259,7 +259,7 @@ def import_csv(
     skip_rows: int = 0,
     delimiter: str = ",",
 ) -> pd.DataFrame:
-    """A vendor's .csv or .csv.gz as a raw frame: UTC open times, five float64 columns, the words in `attrs`. Not checked.
+    """A vendor's .csv or .csv.gz as a raw frame: UTC open times, five float64 columns, words in `attrs`. Not checked.
 
     `columns` maps our names (time, open, high, low, close, volume) to the file's; names left out are taken as they are.
     `time_format` is a strptime format, "ISO8601", or an epoch unit: "s", "ms", "us", "ns". Times without a zone are in

@@ -11,7 +11,7 @@ from tradelib.backtest import kernel
 from tradelib.errors import RunnerError
 from tradelib.live.patience import Insistence
 
-__all__ = ["Account", "Listing", "fetch_account", "fetch_listing"]
+__all__ = ["Account", "Listing", "fetch_account", "fetch_listing", "is_trading"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,16 @@ async def fetch_listing(client: Any, symbol: str, lots_per_unit: float, insisten
             "rounded otherwise than in research; build the bundle with this venue's lot"
         )
     return Listing(symbol, str(market["base"]), str(market["quote"]), step)
+
+
+async def is_trading(client: Any, symbol: str, insistence: Insistence) -> bool:
+    """Whether the venue says that `symbol` can be traded now; a market that it does not list cannot."""
+
+    async def question() -> Any:
+        return await client.load_markets(True)
+
+    markets = await insistence.insist(question, "its markets")
+    return bool(markets.get(symbol, {}).get("active"))
 
 
 async def fetch_account(client: Any, listing: Listing, insistence: Insistence) -> Account:

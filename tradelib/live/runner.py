@@ -33,7 +33,7 @@ from tradelib.bundle import Bundle, TrustStore
 from tradelib.data.timeframes import utc_timestamp
 from tradelib.errors import RunnerError
 from tradelib.ledger import Ledger, journal, open_journal
-from tradelib.live.account import Account, Listing, fetch_account, fetch_listing
+from tradelib.live.account import Account, Listing, fetch_account, fetch_listing, is_trading
 from tradelib.live.admission import admit_bundle, admit_journal, locked
 from tradelib.live.bars import Bar, BarFeed
 from tradelib.live.connection import credentials_from_environment, describe_error, make_client, set_clock
@@ -47,15 +47,17 @@ Result = TypeVar("Result")
 
 _IDLE = 0.01
 """Seconds between two polls that found nothing, whatever the polling pace."""
+_IDLE_POLLS = 50
+"""Polls in a row without a new bar after which the runner asks whether the market is still open."""
 _EXCHANGE = "binance"
 
 
 class Runner:
     """Trades one admitted bundle through one venue until `until`, `stop`, or something that it must not decide alone.
 
-    `until` is the open time of the last bar to decide on. `on_progress` is called with a `Step` after each decided bar.
-    Construction checks the arguments; `run` does the work and raises `RunnerError` where trading had to halt (the
-    journal then says why).
+    `until` is the open time of the last bar to decide on; on paper the run also ends where the venue's recording
+    does. `on_progress` is called with a `Step` after each decided bar. Construction checks the arguments; `run` does
+    the work and raises `RunnerError` where trading had to halt (the journal then says why).
     """
 
     def __init__(
@@ -141,6 +143,7 @@ class _Run:
         self.insistence = Insistence(runner.patience, lambda: set_clock(client))
         self.feed = BarFeed(client, self.terms.symbol, runner.bundle.golden_bars, self.insistence)
         self.desk = OrderDesk(client, log, self.insistence)
+        self.idle = 0
 
     async def trade(self) -> None:
         """Go on where the journal ends, then bar by bar."""
@@ -174,8 +177,17 @@ class _Run:
         """Take what closed since; what is not the newest is journalled only. Waits when there is nothing."""
         fresh = await self.feed.poll()
         self._record_bars(fresh[:-1])
-        if not fresh:
+        self.idle = 0 if fresh else self.idle + 1
+        if fresh:
+            return
+        if self.idle % _IDLE_POLLS == 0 and await self._is_finished():
+            self.runner.stop("the venue closed the market")
+        else:
             await _wait(self.runner._wake, self.runner._pause)
+
+    async def _is_finished(self) -> bool:
+        """A paper market that stopped trading has come to the end of its recording; a live one may open again."""
+        return self.runner.mode == "paper" and not await is_trading(self.client, self.terms.symbol, self.insistence)
 
     async def _decide(self, bar: Bar, listing: Listing) -> None:
         """One closed bar: account, decision, durable intent, order."""
