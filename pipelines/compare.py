@@ -16,7 +16,7 @@ _PORT = 5000
 
 
 def main(port: int = _PORT) -> int:
-    """Print the deep links, then serve MLflow on this machine until Ctrl-C; exit code 1 with one line when it cannot."""
+    """Print the deep links, then serve MLflow here until Ctrl-C; exit code 1 with one line when it cannot."""
     try:
         _check_port(port)
         registry = Registry(root())

@@ -1,4 +1,4 @@
-"""The runner where research is not installed: the bundle's own lock and wheel, in a virtual environment of their own."""
+"""The runner where research is not installed: the bundle's own lock and wheel, in an environment of their own."""
 
 import os
 import re

@@ -1,7 +1,7 @@
 """tradelib: from notebook to live order, with nothing lost in between.
 
-The names most used, ready at hand; each room (`tradelib.data`, `tradelib.backtest`, ...) has the rest. Importing tradelib
-loads nothing heavy: a name brings its room when it is first used.
+The names most used, ready at hand; each room (`tradelib.data`, `tradelib.backtest`, ...) has the rest. Importing
+tradelib loads nothing heavy: a name brings its room when it is first used.
 """
 
 from importlib import import_module

@@ -4,8 +4,8 @@
 executes the same source interpreted. No fastmath: both give the same bits.
 
 numba is imported at the first compiled call, never at import time, so that `import tradelib` stays light. Interpreted,
-array arguments arrive as memoryviews: same indexing and shape, but elements are Python floats, with which the same double
-arithmetic is two to three times faster than with numpy scalars.
+array arguments arrive as memoryviews: same indexing and shape, but elements are Python floats, with which the same
+double arithmetic is two to three times faster than with numpy scalars.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class Kernel:
     def __call__(self, *args: Any) -> Any:
         if compiling():
             return self.compiled(*args)
-        return self.python(*(memoryview(a) if isinstance(a, np.ndarray) else a for a in args))  # see the module's text
+        plain: Any = memoryview
+        return self.python(*(plain(a) if isinstance(a, np.ndarray) else a for a in args))
 
     @property
     def compiled(self) -> Callable[..., Any]:

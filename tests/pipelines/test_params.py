@@ -10,7 +10,7 @@ from tradelib.errors import ParameterError
 
 @pytest.fixture
 def written(project, tmp_path):
-    """A folder whose params.yaml is the project's with changes: `written({"costs.fee_rate": 2})`; None removes a key."""
+    """A folder whose params.yaml is the project's with changes, such as `{"costs/fee_rate": 2}`; None removes a key."""
 
     def write(changes):
         content = read_yaml(project / "params.yaml")

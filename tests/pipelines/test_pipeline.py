@@ -1,4 +1,4 @@
-"""The whole road, for real: a fresh clone, one command, every stage, and what happens when something is planted in it."""
+"""The whole road, for real: a fresh clone, one command, every stage, and what happens when a fault is planted."""
 
 import json
 import os

@@ -21,16 +21,16 @@ from ..strategies.base import Strategy, check_signals, create
 # %% auto #0
 __all__ = ['DecisionRule']
 
-# %% ../../nbs/backtest/00_decision.ipynb #3990a9ea
+# %% ../../nbs/backtest/00_decision.ipynb #bed4cf68
 class DecisionRule(Parameters):
     """A strategy, a sizing policy and a rebalance band: everything that decides, and the thing that is promoted."""
 
     strategy: SerializeAsAny[Strategy]
     sizing: SerializeAsAny[Sizing] = FixedFraction()
-    rebalance_band: float = Field(0.0, ge=0, lt=1, description="weight drift tolerated before trading, fraction of equity")
+    rebalance_band: float = Field(0.0, ge=0, lt=1, description="drift of the weight tolerated before trading")
 
     def decisions(self, bars: pd.DataFrame) -> pd.DataFrame:
-        """Per bar, known at its close: `signal` in [-1, 1] and `target_weight` (fraction of equity); NaN while warming up."""
+        """Per bar, known at its close: `signal` in [-1, 1], `target_weight` in fractions of equity; NaN while warming up."""
         name = type(self.strategy).__name__
         signal = check_signals(self.strategy.signals(bars), bars, name)
         weight = _check_weights(self.sizing.weights(signal, bars), bars, type(self.sizing).__name__)

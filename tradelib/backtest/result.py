@@ -53,11 +53,12 @@ def trade_table(simulation: kernel.Simulation, bars: pd.DataFrame) -> pd.DataFra
     trips = round_trips(fills, len(bars) - 1, float(bars["close"].iloc[-1]))
     frame = pd.DataFrame(trips, columns=_TRADE_COLUMNS)
     for side in ("exit", "entry"):
-        frame.insert(0, f"{side}_time", bars.index[frame.pop(f"{side}_bar").astype(int)])
+        frame.insert(0, f"{side}_time", bars.index[frame.pop(f"{side}_bar").to_numpy(dtype=np.int64)])
     return frame
 
 
-_TRADE_COLUMNS = "entry_bar exit_bar side quantity entry_price exit_price profit return fees bars open".split()
+_PRICES = ["quantity", "entry_price", "exit_price"]
+_TRADE_COLUMNS = ["entry_bar", "exit_bar", "side", *_PRICES, "profit", "return", "fees", "bars", "open"]
 
 # %% ../../nbs/backtest/05_result.ipynb #e92a850c
 def trading_figures(result: Result) -> dict[str, float]:
@@ -197,10 +198,12 @@ def plot_result(result: Result) -> Any:
     figure.add_trace(go.Scatter(x=close.index, y=close, name="close", line={"width": 1}), row=1, col=1)
     for side, symbol in (("buy", "triangle-up"), ("sell", "triangle-down")):
         fills = filled[filled["side"] == side]
-        marks = go.Scatter(x=fills["fill_time"], y=fills["price"], name=side, mode="markers", marker={"symbol": symbol, "size": 9})
+        marker = {"symbol": symbol, "size": 9}
+        marks = go.Scatter(x=fills["fill_time"], y=fills["price"], name=side, mode="markers", marker=marker)
         figure.add_trace(marks, row=1, col=1)
     figure.add_trace(go.Scatter(x=result.index, y=result.equity, name="equity", line={"width": 1}), row=2, col=1)
     drawdown = drawdown_series(result.returns)
-    figure.add_trace(go.Scatter(x=result.index, y=drawdown, name="drawdown", fill="tozeroy", line={"width": 1}), row=3, col=1)
+    under_water = go.Scatter(x=result.index, y=drawdown, name="drawdown", fill="tozeroy", line={"width": 1})
+    figure.add_trace(under_water, row=3, col=1)
     figure.update_yaxes(tickformat=".0%", row=3, col=1)
     return figure.update_layout(height=620, margin={"l": 50, "r": 10, "t": 30, "b": 30}, hovermode="x unified")

@@ -72,8 +72,8 @@ class SweepResult:
         """The rule of the point with the highest `by`; `ParameterError` when no point has a value."""
         if by not in self.frame or self.frame[by].isna().all():
             raise ParameterError(f"no point of the sweep has a value of {by!r}{nearest(by, self.frame.columns)}")
-        row = self.frame.loc[self.frame[by].idxmax(), list(self.axes)]
-        return with_parameters(self.rule, {axis: _plain(row[axis]) for axis in self.axes})
+        row = int(self.frame[by].to_numpy().argmax())
+        return with_parameters(self.rule, {axis: _plain(self.frame[axis].iloc[row]) for axis in self.axes})
 
     def heat_map(self, rows: str, columns: str, by: str = "sharpe_ratio") -> pd.DataFrame:
         """Figures as a table of two parameters; the best one over all others."""
@@ -83,12 +83,14 @@ class SweepResult:
         """Heat map over two axes (default: the first two) as a plotly figure."""
         express = require("plotly.express", "research")
         table = self.heat_map(rows or self.axes[0], columns or self.axes[1], by)
+        axes = {"x": list(table.columns), "y": list(table.index)}
         labels = {"x": table.columns.name, "y": table.index.name, "color": by}
-        return express.imshow(table.to_numpy(), x=list(table.columns), y=list(table.index), labels=labels, origin="lower")
+        return express.imshow(table.to_numpy(), **axes, labels=labels, origin="lower")
 
     def __repr__(self) -> str:
         state = ", interrupted" if self.interrupted else ""
-        return f"SweepResult({len(self.frame)} points, {len(self.skipped)} skipped, {self.new_trials} new trials{state})"
+        counts = f"{len(self.frame)} points, {len(self.skipped)} skipped, {self.new_trials} new trials"
+        return f"SweepResult({counts}{state})"
 
     def _repr_html_(self) -> str:
         return f"<p>{self!r}</p>" + self.frame.nlargest(5, "sharpe_ratio").to_html(border=0)

@@ -35,14 +35,14 @@ class Trial:
     @property
     def key(self) -> str:
         """SHA-256 of what went in (not of what came out)."""
-        return digest({"rule": self.rule, "setting": self.setting, "data": self.data_digest, "window": list(self.window)})
+        return digest([self.rule, self.setting, self.data_digest, list(self.window)])
 
 
 def family_of(strategy: str, symbol: str, timeframe: str) -> str:
     """Name of the family of trials: the strategy class on one market and timeframe."""
     return f"{strategy}|{symbol}|{timeframe}"
 
-# %% ../../nbs/backtest/02_trials.ipynb #6cbd4bd8
+# %% ../../nbs/backtest/02_trials.ipynb #d1f1036f
 @dataclass(frozen=True)
 class TrialSummary:
     """Trials of one family: their `count` and per-period `sharpes` (undefined ones left out of the variance)."""
@@ -53,7 +53,7 @@ class TrialSummary:
 
     @property
     def variance_of_sharpe(self) -> float:
-        """Sample variance (ddof 1) of the per-period Sharpe ratios; NaN for fewer than two: it is not known, not zero."""
+        """Sample variance (ddof 1) of the per-period Sharpe ratios; NaN for fewer than two: not known is not zero."""
         return float(np.var(self.sharpes, ddof=1)) if len(self.sharpes) > 1 else math.nan
 
     def to_dict(self) -> dict[str, Any]:

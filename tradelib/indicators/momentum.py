@@ -32,9 +32,9 @@ def _rsi(x: np.ndarray, window: int, first: int) -> np.ndarray:
             result[t] = 100.0 * gain / (gain + loss) if gain + loss > 0.0 else 0.0
     return result
 
-# %% ../../nbs/indicators/02_oscillators.ipynb #8c7c20fa
+# %% ../../nbs/indicators/02_oscillators.ipynb #e9c9123a
 def rsi(values: Values, window: int = 14) -> Values:
-    """Relative strength index, 0...100, `(n,)`; Wilder smoothing, seeding as TA-Lib `RSI`. Source: Wilder (1978), ch. 6."""
+    """Relative strength index, 0...100, `(n,)`; Wilder smoothing, seeding as TA-Lib `RSI`. Source: Wilder (1978)."""
     window = check_window(window)
     x = as_values(values)
     return like(values, _rsi(x, window, first_valid(x)), f"rsi_{window}")

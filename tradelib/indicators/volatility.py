@@ -33,15 +33,16 @@ def _atr(high: np.ndarray, low: np.ndarray, close: np.ndarray, window: int, firs
             result[t] = level
     return result
 
-# %% ../../nbs/indicators/03_volatility.ipynb #63c4600e
+# %% ../../nbs/indicators/03_volatility.ipynb #46398958
 def atr(high: Values, low: Values, close: Values, window: int = 14) -> Values:
     """Average true range in price units, `(n,)`; Wilder smoothing, first bar left out as TA-Lib `ATR`."""
     window = check_window(window)
-    h, l, c = as_values(high, "high"), as_values(low, "low"), as_values(close, "close")
-    if not len(h) == len(l) == len(c):
-        raise DataError(f"high, low and close differ in length: {len(h)}, {len(l)}, {len(c)}")
-    first = max(first_valid(h), first_valid(l), first_valid(c))
-    return like(close, _atr(h, l, c, window, first), f"atr_{window}")
+    bars = [as_values(values, name) for values, name in ((high, "high"), (low, "low"), (close, "close"))]
+    lengths = [len(values) for values in bars]
+    if len(set(lengths)) > 1:
+        raise DataError(f"high, low and close differ in length: {', '.join(map(str, lengths))}")
+    first = max(first_valid(values) for values in bars)
+    return like(close, _atr(*bars, window, first), f"atr_{window}")
 
 # %% ../../nbs/indicators/03_volatility.ipynb #ea3d437b
 @jit(nogil=True)
