@@ -1,7 +1,6 @@
 """The contract of all indicators: kind in is kind out, bad input is refused in words, short data is not known yet."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from tradelib.errors import DataError, ParameterError

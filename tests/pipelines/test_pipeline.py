@@ -179,11 +179,12 @@ class TestPlantedFaults:
         code = (
             "from tradelib.data.files import read_bars, write_bars; from tradelib.data.bars import make_bars;"
             "b = read_bars('artifacts/data/sp500/tape.parquet');"
-            "h = b.drop(b.index[1000:1200]); a = {k: b.attrs[k] for k in ('symbol', 'timeframe', 'source', 'calendar')};"
-            "write_bars(make_bars(h, **a), 'holed.parquet')"
+            "h = b.drop(b.index[1000:1200]);"
+            "a = {k: b.attrs[k] for k in ('symbol', 'timeframe', 'source', 'calendar')};"
+            "write_bars(make_bars(h, **a), 'runs/holed.parquet')"
         )
         clone.run("-c", code)
-        holed = "  holed: {source: file, path: holed.parquet, symbol: HOLE/USDT}\n"
+        holed = "  holed: {source: file, path: runs/holed.parquet, symbol: HOLE/USDT}\n"
         params.write_text(params.read_text().replace("markets:", "markets:\n" + holed + "  #", 1))
         clone.run("-m", "pipelines.run", "ingest", "holed")
         told = self.refused(clone, "validate", "holed")
@@ -194,8 +195,8 @@ class TestPlantedFaults:
         source = clone.folder / "artifacts" / "data" / "sp500" / "tape.parquet"
         damaged = bytearray(source.read_bytes())
         damaged[len(damaged) // 2] ^= 0xFF
-        (clone.folder / "damaged.parquet").write_bytes(damaged)
-        entry = "  damaged: {source: file, path: damaged.parquet, symbol: HOLE/USDT}\n"
+        (clone.folder / "runs" / "damaged.parquet").write_bytes(damaged)
+        entry = "  damaged: {source: file, path: runs/damaged.parquet, symbol: HOLE/USDT}\n"
         params.write_text(params.read_text().replace("markets:", "markets:\n" + entry + "  #", 1))
         assert "damaged.parquet" in self.refused(clone, "ingest", "damaged")
         assert not (clone.folder / "artifacts" / "data" / "damaged" / "tape.parquet").exists()
@@ -220,21 +221,31 @@ class TestPlantedFaults:
         target.write_text(before)
         assert "strategies/trend.py" in told
 
-    def test_ctrl_c_leaves_nothing_half_written_and_the_next_call_goes_on(self, clone, demo):
-        (clone.folder / "artifacts" / "evaluate" / "trend_sp500" / "metrics.json").unlink()
-        shutil.rmtree(clone.folder / ".dvc" / "cache" / "runs", ignore_errors=True)
+    def test_ctrl_c_ends_in_one_line_and_the_next_call_goes_on(self, clone, params):
+        before = params.read_text()
+        params.write_text(before.replace("every: 1 ", "every: 2 "))
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.run", "gates", "trend_sp500"],
+            [sys.executable, "-m", "pipelines.demo"],
             cwd=clone.folder,
             env=clone.environment,
-            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
-        time.sleep(4)
-        process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
-        assert process.returncode in (1, 130)
+        assert process.stdout is not None
+        told = ""
+        while "gates@trend_sp500" not in told:
+            told += process.stdout.read(1)
+        time.sleep(3)
+        os.killpg(process.pid, signal.SIGINT)
+        told += process.communicate(timeout=60)[0]
+        assert process.returncode == 130, told
         assert "Traceback" not in told
-        assert not list((clone.folder / "artifacts").rglob("*.tmp*"))
+        assert "interrupted" in told
+        assert not [
+            path for path in (clone.folder / "artifacts").rglob("*") if "tmp" in path.name or "partial" in path.name
+        ]
+        params.write_text(before)
         clone.run("-m", "pipelines.demo")
         assert git(clone.folder, "status", "--porcelain") == ""

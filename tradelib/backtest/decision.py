@@ -30,7 +30,7 @@ class DecisionRule(Parameters):
     rebalance_band: float = Field(0.0, ge=0, lt=1, description="drift of the weight tolerated before trading")
 
     def decisions(self, bars: pd.DataFrame) -> pd.DataFrame:
-        """Per bar, known at its close: `signal` in [-1, 1], `target_weight` in fractions of equity; NaN while warming up."""
+        """Per bar, known at its close: `signal` in [-1, 1] and `target_weight` of equity; NaN while warming up."""
         name = type(self.strategy).__name__
         signal = check_signals(self.strategy.signals(bars), bars, name)
         weight = _check_weights(self.sizing.weights(signal, bars), bars, type(self.sizing).__name__)
@@ -59,14 +59,14 @@ class DecisionRule(Parameters):
         strategy, sizing = create(**given.pop("strategy")), create_sizing(**given.pop("sizing"))
         return cls(strategy=strategy, sizing=sizing, **given)
 
-# %% ../../nbs/backtest/00_decision.ipynb #80ac1c71
+# %% ../../nbs/backtest/00_decision.ipynb #1649cdfc
 def _check_parts(config: dict[str, Any]) -> None:
     for part in ("strategy", "sizing"):
         entry = config.get(part)
         if not isinstance(entry, dict) or "name" not in entry or set(entry) - {"name", "params"}:
             raise ParameterError(f"{part} must be given as {{'name': ..., 'params': {{...}}}}; got {entry!r}")
 
-
+# %% ../../nbs/backtest/00_decision.ipynb #d6f688e2
 def _check_weights(weights: pd.Series, bars: pd.DataFrame, name: str) -> pd.Series:
     """`weights` as float64 on the index of `bars`; `ParameterError` for a hole or an infinity after the first value."""
     if not isinstance(weights, pd.Series) or not weights.index.equals(bars.index):

@@ -21,28 +21,25 @@ from ..data.timeframes import periods_per_year
 from ..errors import require
 
 # %% auto #0
-__all__ = ['SUMMARY_LABELS', 'order_table', 'trade_table', 'trading_figures', 'Result', 'summarise', 'result_frame',
+__all__ = ['SUMMARY_LABELS', 'order_table', 'trade_table', 'summarise', 'trading_figures', 'result_frame', 'Result',
            'plot_result']
 
-# %% ../../nbs/backtest/05_result.ipynb #32d95283
+# %% ../../nbs/backtest/05_result.ipynb #f230bee5
 def order_table(simulation: kernel.Simulation, times: pd.DatetimeIndex) -> pd.DataFrame:
     """Orders: decision `time`, `fill_time`, `side`, `quantity` (signed), `price`, costs, `status`, `reason`."""
-    s = simulation
-    pending = s.order_status == kernel.PENDING
+    s, pending = simulation, simulation.order_status == kernel.PENDING
     filled_at = times[np.minimum(s.order_bar + 1, len(times) - 1)]
-    return pd.DataFrame(
-        {
-            "time": times[s.order_bar],
-            "fill_time": filled_at.where(~pending),
-            "side": np.where(s.order_quantity > 0, "buy", "sell"),
-            "quantity": s.order_quantity,
-            "price": np.where(pending, np.nan, s.order_price),
-            "fee": s.order_fee,
-            "slippage_cost": s.order_slippage,
-            "status": [kernel.STATUS_NAMES[int(code)] for code in s.order_status],
-            "reason": [kernel.STATUS_REASONS[int(code)] for code in s.order_status],
-        }
-    )
+    codes = [int(code) for code in s.order_status]
+    columns = {"time": times[s.order_bar], "fill_time": filled_at.where(~pending)}
+    columns |= {"side": np.where(s.order_quantity > 0, "buy", "sell"), "quantity": s.order_quantity}
+    columns |= {
+        "price": np.where(pending, np.nan, s.order_price),
+        "fee": s.order_fee,
+        "slippage_cost": s.order_slippage,
+    }
+    columns["status"] = [kernel.STATUS_NAMES[code] for code in codes]
+    columns["reason"] = [kernel.STATUS_REASONS[code] for code in codes]
+    return pd.DataFrame(columns)
 
 # %% ../../nbs/backtest/05_result.ipynb #8049849d
 def trade_table(simulation: kernel.Simulation, bars: pd.DataFrame) -> pd.DataFrame:
@@ -59,6 +56,31 @@ def trade_table(simulation: kernel.Simulation, bars: pd.DataFrame) -> pd.DataFra
 
 _PRICES = ["quantity", "entry_price", "exit_price"]
 _TRADE_COLUMNS = ["entry_bar", "exit_bar", "side", *_PRICES, "profit", "return", "fees", "bars", "open"]
+
+# %% ../../nbs/backtest/05_result.ipynb #58cfc1be
+SUMMARY_LABELS = {
+    "total_return": ("Total return", "{:.1%}"),
+    "annual_return": ("Annual return", "{:.2%}"),
+    "annual_volatility": ("Annual volatility", "{:.2%}"),
+    "sharpe_ratio": ("Sharpe ratio", "{:.2f}"),
+    "sortino_ratio": ("Sortino ratio", "{:.2f}"),
+    "maximum_drawdown": ("Maximum drawdown", "{:.1%}"),
+    "trades": ("Trades", "{:.0f}"),
+    "trade_win_rate": ("Winning trades", "{:.0%}"),
+    "profit_factor": ("Profit factor", "{:.2f}"),
+    "exposure": ("Bars in the market", "{:.0%}"),
+    "turnover_per_year": ("Turnover per year, times equity", "{:.1f}"),
+    "fees": ("Fees", "{:,.0f}"),
+    "slippage_cost": ("Slippage", "{:,.0f}"),
+    "rejected_orders": ("Rejected orders", "{:.0f}"),
+    "periods_per_year": ("Periods per year", "{:,.0f}"),
+}
+
+# %% ../../nbs/backtest/05_result.ipynb #2f9608d4
+def summarise(metrics: dict[str, float]) -> pd.DataFrame:
+    """One column of text, one row per figure of `SUMMARY_LABELS` that `metrics` holds."""
+    rows = {label: form.format(metrics[key]) for key, (label, form) in SUMMARY_LABELS.items() if key in metrics}
+    return pd.DataFrame({"value": rows})
 
 # %% ../../nbs/backtest/05_result.ipynb #e92a850c
 def trading_figures(result: Result) -> dict[str, float]:
@@ -78,6 +100,13 @@ def trading_figures(result: Result) -> dict[str, float]:
         "fees": float(filled["fee"].sum()),
         "slippage_cost": float(filled["slippage_cost"].sum()),
     }
+
+# %% ../../nbs/backtest/05_result.ipynb #e5a82ec3
+def result_frame(result: Result) -> pd.DataFrame:
+    """Per bar of the account: close, signal, target weight, quantity, cash, equity, return, drawdown."""
+    frame = result.bars[["close"]].join(result.decisions).iloc[result.first :]
+    frame = frame.join(result.positions[["quantity", "cash"]]).join(result.equity).join(result.returns)
+    return frame.assign(drawdown=drawdown_series(result.returns))
 
 # %% ../../nbs/backtest/05_result.ipynb #53d9e677
 @dataclass(frozen=True, eq=False, repr=False)
@@ -117,9 +146,8 @@ class Result:
     @cached_property
     def positions(self) -> pd.DataFrame:
         """Signed `quantity`, `cash` and `weight` (fraction of equity) at each close."""
-        s, close = self.simulation, self.bars["close"].to_numpy()[self.first :]
-        columns = {"quantity": s.position, "cash": s.cash, "weight": s.position * close / s.equity}
-        return pd.DataFrame(columns, index=self.index)
+        s, held = self.simulation, self.simulation.position * self.bars["close"].to_numpy()[self.first :]
+        return pd.DataFrame({"quantity": s.position, "cash": s.cash, "weight": held / s.equity}, index=self.index)
 
     @cached_property
     def orders(self) -> pd.DataFrame:
@@ -155,38 +183,6 @@ class Result:
 
     def _repr_html_(self) -> str:
         return self.summary().to_html(header=False, border=0)
-
-# %% ../../nbs/backtest/05_result.ipynb #58cfc1be
-SUMMARY_LABELS = {
-    "total_return": ("Total return", "{:.1%}"),
-    "annual_return": ("Annual return", "{:.2%}"),
-    "annual_volatility": ("Annual volatility", "{:.2%}"),
-    "sharpe_ratio": ("Sharpe ratio", "{:.2f}"),
-    "sortino_ratio": ("Sortino ratio", "{:.2f}"),
-    "maximum_drawdown": ("Maximum drawdown", "{:.1%}"),
-    "trades": ("Trades", "{:.0f}"),
-    "trade_win_rate": ("Winning trades", "{:.0%}"),
-    "profit_factor": ("Profit factor", "{:.2f}"),
-    "exposure": ("Bars in the market", "{:.0%}"),
-    "turnover_per_year": ("Turnover per year, times equity", "{:.1f}"),
-    "fees": ("Fees", "{:,.0f}"),
-    "slippage_cost": ("Slippage", "{:,.0f}"),
-    "rejected_orders": ("Rejected orders", "{:.0f}"),
-    "periods_per_year": ("Periods per year", "{:,.0f}"),
-}
-
-
-def summarise(metrics: dict[str, float]) -> pd.DataFrame:
-    """One column of text, one row per figure of `SUMMARY_LABELS` that `metrics` holds."""
-    rows = {label: form.format(metrics[key]) for key, (label, form) in SUMMARY_LABELS.items() if key in metrics}
-    return pd.DataFrame({"value": rows})
-
-# %% ../../nbs/backtest/05_result.ipynb #e5a82ec3
-def result_frame(result: Result) -> pd.DataFrame:
-    """Per bar of the account: close, signal, target weight, quantity, cash, equity, return, drawdown."""
-    frame = result.bars[["close"]].join(result.decisions).iloc[result.first :]
-    frame = frame.join(result.positions[["quantity", "cash"]]).join(result.equity).join(result.returns)
-    return frame.assign(drawdown=drawdown_series(result.returns))
 
 # %% ../../nbs/backtest/05_result.ipynb #4f87c5db
 def plot_result(result: Result) -> Any:

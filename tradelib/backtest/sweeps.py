@@ -51,6 +51,44 @@ def grid_points(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
         raise ParameterError(f"the grid has no values for {empty or 'any parameter'}")
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
+# %% ../../nbs/backtest/07_sweep.ipynb #3cd2c3d9
+def _rules(
+    rule: DecisionRule, grid: Mapping[str, Sequence[Any]]
+) -> tuple[list[tuple[dict[str, Any], DecisionRule]], list[dict[str, Any]]]:
+    """Valid points with their rules, and skipped points with the reason; an unknown path raises."""
+    known = parameter_paths(rule)
+    for path in grid:
+        if path not in known:
+            raise ParameterError(f"the rule has no parameter {path!r}{nearest(path, known)}")
+    valid, skipped = [], []
+    for point in grid_points(grid):
+        try:
+            valid.append((point, with_parameters(rule, point)))
+        except ParameterError as error:
+            skipped.append({**point, "reason": str(error)})
+    return valid, skipped
+
+# %% ../../nbs/backtest/07_sweep.ipynb #037b48b5
+def _common_start(points: list[tuple[dict[str, Any], DecisionRule]], bars: pd.DataFrame) -> pd.Timestamp:
+    """Open time of the first bar after the longest warm-up of all points."""
+    longest = max(candidate.warmup for _, candidate in points)
+    if longest >= len(bars):
+        raise ParameterError(f"the longest warm-up of the grid is {longest} bars, the data has {len(bars)}")
+    return bars.index[longest]
+
+
+def _with_progress(
+    points: list[tuple[dict[str, Any], DecisionRule]], progress: bool
+) -> Iterator[tuple[dict[str, Any], DecisionRule]]:
+    if not progress:
+        return iter(points)
+    return iter(require("tqdm.auto", "research").tqdm(points, desc="sweep", unit="point"))
+
+# %% ../../nbs/backtest/07_sweep.ipynb #0b123f00
+def _plain(value: Any) -> Any:
+    """A numpy scalar as the Python number it stands for."""
+    return value.item() if hasattr(value, "item") else value
+
 # %% ../../nbs/backtest/07_sweep.ipynb #b42c4210
 @dataclass(frozen=True, eq=False, repr=False)
 class SweepResult:
@@ -95,28 +133,6 @@ class SweepResult:
     def _repr_html_(self) -> str:
         return f"<p>{self!r}</p>" + self.frame.nlargest(5, "sharpe_ratio").to_html(border=0)
 
-# %% ../../nbs/backtest/07_sweep.ipynb #ec128338
-def _plain(value: Any) -> Any:
-    """A numpy scalar as the Python number it stands for."""
-    return value.item() if hasattr(value, "item") else value
-
-
-def _rules(
-    rule: DecisionRule, grid: Mapping[str, Sequence[Any]]
-) -> tuple[list[tuple[dict[str, Any], DecisionRule]], list[dict[str, Any]]]:
-    """Valid points with their rules, and skipped points with the reason; an unknown path raises."""
-    known = parameter_paths(rule)
-    for path in grid:
-        if path not in known:
-            raise ParameterError(f"the rule has no parameter {path!r}{nearest(path, known)}")
-    valid, skipped = [], []
-    for point in grid_points(grid):
-        try:
-            valid.append((point, with_parameters(rule, point)))
-        except ParameterError as error:
-            skipped.append({**point, "reason": str(error)})
-    return valid, skipped
-
 # %% ../../nbs/backtest/07_sweep.ipynb #4f571f98
 def sweep(
     rule: DecisionRule,
@@ -153,19 +169,3 @@ def sweep(
     entries = (ledger or TrialLedger()).record(trials)
     new = sum(not entry.duplicate for entry in entries)
     return SweepResult(rule, tuple(grid), pd.DataFrame(rows), tuple(skipped), tuple(trials), new, start, interrupted)
-
-# %% ../../nbs/backtest/07_sweep.ipynb #037b48b5
-def _common_start(points: list[tuple[dict[str, Any], DecisionRule]], bars: pd.DataFrame) -> pd.Timestamp:
-    """Open time of the first bar after the longest warm-up of all points."""
-    longest = max(candidate.warmup for _, candidate in points)
-    if longest >= len(bars):
-        raise ParameterError(f"the longest warm-up of the grid is {longest} bars, the data has {len(bars)}")
-    return bars.index[longest]
-
-
-def _with_progress(
-    points: list[tuple[dict[str, Any], DecisionRule]], progress: bool
-) -> Iterator[tuple[dict[str, Any], DecisionRule]]:
-    if not progress:
-        return iter(points)
-    return iter(require("tqdm.auto", "research").tqdm(points, desc="sweep", unit="point"))

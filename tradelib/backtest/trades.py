@@ -12,7 +12,17 @@ from typing import Any
 # %% auto #0
 __all__ = ['Fill', 'round_trips']
 
-# %% ../../nbs/backtest/03_trades.ipynb #25dce749
+# %% ../../nbs/backtest/03_trades.ipynb #5419c2a7
+@dataclass(frozen=True)
+class Fill:
+    """One executed order: bar number, signed quantity, price, fee."""
+
+    bar: int
+    quantity: float
+    price: float
+    fee: float
+
+# %% ../../nbs/backtest/03_trades.ipynb #311d4faf
 @dataclass
 class _Trip:
     """Sums of one round trip while it is open; quantities and values are positive."""
@@ -26,7 +36,6 @@ class _Trip:
     fees: float = 0.0
 
     def add(self, quantity: float, price: float, fee: float) -> None:
-        """Book a fill of signed `quantity`: with the side it is entry, against it exit."""
         self.fees += fee
         if quantity * self.side > 0:
             self.entered += abs(quantity)
@@ -35,17 +44,7 @@ class _Trip:
             self.exited += abs(quantity)
             self.exit_value += abs(quantity) * price
 
-# %% ../../nbs/backtest/03_trades.ipynb #adfeb89e
-@dataclass(frozen=True)
-class Fill:
-    """One executed order: bar number, signed quantity, price, fee."""
-
-    bar: int
-    quantity: float
-    price: float
-    fee: float
-
-
+# %% ../../nbs/backtest/03_trades.ipynb #debb8de0
 def round_trips(fills: Iterable[Fill], last_bar: int, last_close: float) -> list[dict[str, Any]]:
     """Trades of a sequence of fills, one dict each; one still open at the end is marked at `last_close`."""
     trades: list[dict[str, Any]] = []

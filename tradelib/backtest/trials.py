@@ -37,7 +37,7 @@ class Trial:
         """SHA-256 of what went in (not of what came out)."""
         return digest([self.rule, self.setting, self.data_digest, list(self.window)])
 
-
+# %% ../../nbs/backtest/02_trials.ipynb #7a50b5fd
 def family_of(strategy: str, symbol: str, timeframe: str) -> str:
     """Name of the family of trials: the strategy class on one market and timeframe."""
     return f"{strategy}|{symbol}|{timeframe}"

@@ -17,7 +17,7 @@ from ..indicators.volatility import rolling_volatility
 from ..parameters import Parameters, nearest
 
 # %% auto #0
-__all__ = ['Sizing', 'create_sizing', 'FixedFraction', 'VolatilityTarget']
+__all__ = ['Sizing', 'FixedFraction', 'create_sizing', 'VolatilityTarget']
 
 # %% ../../nbs/risk/00_sizing.ipynb #9ad3ac03
 _registry: dict[str, type[Sizing]] = {}
@@ -34,13 +34,6 @@ class Sizing(Parameters):
         """Target weight per bar, known at its close; NaN while unknown. Index of `bars`."""
         raise ParameterError(f"{type(self).__name__} does not define weights(signals, bars)")
 
-# %% ../../nbs/risk/00_sizing.ipynb #41088c55
-def create_sizing(name: str, params: dict[str, Any] | None = None) -> Sizing:
-    """The sizing policy called `name` with `params`; `ParameterError` for an unknown name or parameter."""
-    if name not in _registry:
-        raise ParameterError(f"there is no sizing {name!r}{nearest(name, _registry)}")
-    return _registry[name](**(params or {}))
-
 # %% ../../nbs/risk/00_sizing.ipynb #d8e21070
 class FixedFraction(Sizing):
     """Weight = signal x `fraction` of equity."""
@@ -50,6 +43,13 @@ class FixedFraction(Sizing):
     def weights(self, signals: pd.Series, bars: pd.DataFrame) -> pd.Series:
         """`fraction` where the signal is 1, `-fraction` where it is -1; NaN where the signal is."""
         return (signals * self.fraction).rename("target_weight")
+
+# %% ../../nbs/risk/00_sizing.ipynb #41088c55
+def create_sizing(name: str, params: dict[str, Any] | None = None) -> Sizing:
+    """The sizing policy called `name` with `params`; `ParameterError` for an unknown name or parameter."""
+    if name not in _registry:
+        raise ParameterError(f"there is no sizing {name!r}{nearest(name, _registry)}")
+    return _registry[name](**(params or {}))
 
 # %% ../../nbs/risk/00_sizing.ipynb #1bfdf971
 class VolatilityTarget(Sizing):
