@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Only Python 3.11 to 3.13, make and git are needed; everything lands inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format lab docs lock hooks clean
+.PHONY: help demo test lint format lab mlflow docs lock hooks clean
 
 PYTHON ?= python3
 SYNCED := .venv/.synced
@@ -21,6 +21,9 @@ format: $(SYNCED) ## format the code, clean the notebooks, export the package fr
 
 lab: $(SYNCED) ## open JupyterLab on the project, with its kernel
 	@$(TOOLS) exec jupyter lab
+
+mlflow: $(SYNCED) ## open MLflow on the registry of this clone, with a link that compares the candidates (PORT=5000)
+	@$(TOOLS) exec python -m pipelines.compare $(PORT)
 
 docs: $(SYNCED) ## build the site into docs/_build/html
 	@$(TOOLS) python -m docs.prepare && sphinx-build -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html

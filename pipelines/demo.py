@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ __all__ = ["main"]
 
 _STARTED = re.compile(r"Running stage '([^']+)'")
 _SKIPPED = re.compile(r"Stage '([^']+)' (?:didn't change|is cached)")
+_FAILED = re.compile(r"failed to reproduce '([^']+)'")
 _NOISE = re.compile(
     r"^(> |Generating lock file|Updating lock file|To track the changes|\s*git add|To enable auto|\s*dvc config"
     r"|Use `dvc push`|Data and pipelines are up to date|$)"
@@ -38,8 +39,8 @@ def main() -> int:
     try:
         settings = params.load(root())
         _prepare_key(settings.promotion.signing_key, console)
-        code = _reproduce(console)
-        if code == 0:
+        code, failed = _reproduce(console)
+        if code == 0 or (failed and failed <= _refusals(settings.strategies)):
             from pipelines.verdict import show
 
             show(console)
@@ -60,22 +61,36 @@ def _prepare_key(name: str, console: Console) -> None:
         console.print(f"A signing key was made for this machine: {name} ({key.key_id}), in {key.public_path.parent}")
 
 
-def _reproduce(console: Console) -> int:
-    """`dvc repro` with one line per stage; what this clone has lost since is made anew. The exit code."""
+def _refusals(candidates: Iterable[str]) -> set[str]:
+    """Stages whose failure is a verdict: the promotion of a candidate that a safety gate refused."""
+    return {
+        f"promote@{name}"
+        for name in candidates
+        if artifact("gates", name, "gates.json").exists()
+        and read_json(artifact("gates", name, "gates.json"))["permission"] == "none"
+    }
+
+
+def _reproduce(console: Console) -> tuple[int, set[str]]:
+    """`dvc repro` with one line per stage; what this clone has lost since is made anew. Exit code and failed stages.
+
+    A stage that fails stops what depends on it, not the other candidates.
+    """
     begun = time.monotonic()
-    code = _follow(["repro"], _count(), console)
+    code, failed = _follow(["repro", "--keep-going"], _count(), console)
     lost = _lost() if code == 0 else []
     if lost:
         console.print("  this clone lacks what these stages made outside of DVC; they run again:")
-        code = _follow(["repro", "--force", "--single-item", *lost], len(lost), console)
+        code, failed = _follow(["repro", "--force", "--single-item", *lost], len(lost), console)
     if code == 0:
         console.print(f"  the pipeline is up to date ({time.monotonic() - begun:.1f} s)")
-    return code
+    return code, failed
 
 
-def _follow(arguments: list[str], total: int, console: Console) -> int:
-    """Run dvc and tell one line per stage, with its duration; the exit code."""
+def _follow(arguments: list[str], total: int, console: Console) -> tuple[int, set[str]]:
+    """Run dvc and tell one line per stage, with its duration; the exit code and the stages that failed."""
     number, started, running = 0, time.monotonic(), False
+    failed: set[str] = set()
     for kind, text in _events([sys.executable, "-m", "dvc", *arguments]):
         if kind != "say" and running:
             console.print(f"{time.monotonic() - started:6.1f} s")
@@ -85,16 +100,18 @@ def _follow(arguments: list[str], total: int, console: Console) -> int:
             console.print(f"  {number:>2}/{total}  {text:<24} {_description(text):<72}", end="", markup=False)
         elif kind == "skip":
             number += 1
+        elif kind == "fail":
+            failed.add(text)
         elif kind == "say":
             console.print(("\n" if running else "") + f"         {text}", markup=False)
             running = False
         elif kind == "exit" and text != "0":
-            return 130 if text in ("130", "-2") else 1
-    return 0
+            return (130 if text in ("130", "-2") else 1), failed
+    return 0, failed
 
 
 def _events(command: list[str]) -> Iterator[tuple[str, str]]:
-    """What `dvc repro` reports, as (kind, text): run, skip, say, end, exit."""
+    """What `dvc repro` reports, as (kind, text): run, skip, fail, say, end, exit."""
     process = subprocess.Popen(command, cwd=root(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
     try:
@@ -103,6 +120,8 @@ def _events(command: list[str]) -> Iterator[tuple[str, str]]:
                 yield "run", found[1]
             elif found := _SKIPPED.search(line):
                 yield "skip", found[1]
+            elif found := _FAILED.search(line):
+                yield "fail", found[1]
             elif not _NOISE.match(line):
                 yield "say", line.rstrip()
         yield "end", ""

@@ -50,7 +50,9 @@ def collect(settings: Params) -> dict[str, Any]:
 def _candidate(settings: Params, name: str) -> dict[str, Any]:
     entry, gates = settings.strategies[name], read_json(artifact("gates", name, "gates.json"))
     tape = read_bars(artifact("data", entry.market, "tape.parquet"))
-    rule, paper = chosen_rule(name), _paper_equity(name)
+    rule = chosen_rule(name)
+    sealed = artifact("promote", name, "promotion.json").exists()
+    paper = _paper_equity(name) if sealed else None
     return {
         "name": name,
         "strategy": type(rule.strategy).__name__,
@@ -65,10 +67,10 @@ def _candidate(settings: Params, name: str) -> dict[str, Any]:
         "trials": gates["figures"]["trials"],
         "figures": _figures(name, tape, paper),
         "sharpe": gates["sharpe"],
-        "gates": read_json(artifact("promote", name, "promotion.json"))["gates"],
+        "gates": read_json(artifact("promote", name, "promotion.json"))["gates"] if sealed else gates["gates"],
         "registry": _registry(name),
-        "bundle": _bundle(name),
-        "parity": _parity(name),
+        "bundle": _bundle(name) if sealed else None,
+        "parity": _parity(name) if sealed else None,
         "series": _series(settings, name, tape, paper),
         "sweep": _sweep(name),
     }
@@ -118,14 +120,15 @@ def _paper_equity(name: str) -> pd.Series:
     return pd.Series([item["equity"] for item in stated], times, name="equity")
 
 
-def _figures(name: str, tape: pd.DataFrame, paper: pd.Series) -> dict[str, Any]:
+def _figures(name: str, tape: pd.DataFrame, paper: pd.Series | None) -> dict[str, Any]:
     windows = read_json(artifact("evaluate", name, "metrics.json"))
-    traded = summary_metrics(paper.pct_change().dropna(), periods_per_year(tape))
-    found = {each: windows[each] for each in ("in_sample", "out_of_sample")} | {"paper": traded}
+    found = {each: windows[each] for each in ("in_sample", "out_of_sample")}
+    if paper is not None:
+        found["paper"] = summary_metrics(paper.pct_change().dropna(), periods_per_year(tape))
     return {each: {key: figures.get(key) for key in _SHOWN if key in figures} for each, figures in found.items()}
 
 
-def _series(settings: Params, name: str, tape: pd.DataFrame, paper: pd.Series) -> list[dict[str, Any]]:
+def _series(settings: Params, name: str, tape: pd.DataFrame, paper: pd.Series | None) -> list[dict[str, Any]]:
     table = pd.read_csv(artifact("evaluate", name, "series.csv"))
     cash = settings.account.cash
     series = [
@@ -140,7 +143,9 @@ def _series(settings: Params, name: str, tape: pd.DataFrame, paper: pd.Series) -
     ]
     expected = evaluate(chosen_rule(name), tape, start=settings.windows.paper.start, **_account(settings)).equity
     series.append(_as_series(expected) | {"role": "research", "window": "paper", "initial": cash})
-    series.append(_as_series(paper.iloc[1:]) | {"role": "paper", "window": "paper", "initial": float(paper.iloc[0])})
+    if paper is not None:
+        account = {"role": "paper", "window": "paper", "initial": float(paper.iloc[0])}
+        series.append(_as_series(paper.iloc[1:]) | account)
     lived = window(tape, table["time"].iloc[0], settings.windows.paper.end)["close"]
     return [*series, _as_series(lived) | {"role": "benchmark", "label": f"{tape.attrs['symbol']} bought and held"}]
 
@@ -186,9 +191,8 @@ def show(console: Console) -> Path:
         console.print()
         console.print(_table(candidate))
     console.print(f"\nThe whole story on one page: {page}", markup=False)
-    console.print(
-        "Compare the runs in MLflow: .venv/bin/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db", markup=False
-    )
+    console.print(f"Tear sheets, data checks, executed notebooks: {artifact('report').parent}", markup=False)
+    console.print("Compare the candidates in MLflow: make mlflow")
     return page
 
 
@@ -203,7 +207,7 @@ def _table(candidate: dict[str, Any]) -> Table:
     figures = candidate["figures"]
     table.add_row("data", candidate["data"]["summary"], "", _mark(candidate["data"]["passed"]))
     table.add_row("trials counted", f"{candidate['trials']}", "", "")
-    for each in _WINDOWS:
+    for each in figures:
         table.add_row(f"{each.replace('_', ' ')}", _in_words(figures[each]), "", "")
     table.add_section()
     for gate in candidate["gates"]:
@@ -214,6 +218,9 @@ def _table(candidate: dict[str, Any]) -> Table:
     table.add_section()
     registry, bundle, parity = candidate["registry"], candidate["bundle"], candidate["parity"]
     table.add_row("registered", f"{registry['name']} version {registry['version']}, alias {registry['alias']}", "", "")
+    if bundle is None:
+        table.add_row("bundle", "none: a safety gate refused the promotion", "", _mark(False))
+        return table
     table.add_row("bundle", f"sha256 {bundle['digest'][:16]}…, signed by {bundle['key']}", "", "")
     table.add_row("paper equals research", parity["summary"], "", _mark(parity["equal"]))
     return table

@@ -45,7 +45,7 @@ def test_bitvavo_has_thirty_hours_without_a_trade(real_data: Path) -> None:
 
     gaps = report_gaps(hours)
 
-    assert (gaps.missing, len(gaps.gaps), max(gap.bars for gap in gaps.gaps)) == (30, 12, 7)
+    assert (gaps.missing, len(gaps.gaps), max(gap.bars for gap in gaps.gaps)) == (30, 12, 6)
 
 
 @pytest.mark.parametrize("coin", ["ADA", "BNB", "BTC", "ETH", "SOL"])
@@ -153,10 +153,12 @@ def test_the_sparse_pair_is_refused_for_its_missing_minutes(real_data: Path) -> 
 
     report = check_quality(bars)
 
-    assert [item.name for item in report.failed()][0] == "missing bars"
+    assert report.failed()[0].name == "missing bars"
     assert (sum(gap.bars for gap in report.gaps), len(report.gaps)) == (717, 538)
     assert max(gap.bars for gap in report.gaps) == 7  # eight minutes from bar to bar
-    assert len(resample(bars, "5m")) == 2_879
+    # an independent count: pandas' own resampling, without the half bar at the start and the bars nobody traded in
+    theirs = frame["volume"].resample("5min").count()
+    assert len(resample(bars, "5m")) == (theirs.iloc[1:] > 0).sum()
 
 
 def test_a_ticker_that_changed_hands_is_refused_for_its_eight_year_hole(real_data: Path) -> None:

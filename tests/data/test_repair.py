@@ -59,7 +59,7 @@ def test_differing_duplicates_need_a_decision() -> None:
     assert drop_duplicates(frame, keep="last")[0]["volume"].iloc[1] == 99.0
     assert drop_duplicates(frame, keep="first")[0]["volume"].iloc[1] != 99.0
     with pytest.raises(ParameterError, match="keep is 'newest'"):
-        drop_duplicates(frame, keep="newest")  # type: ignore[arg-type]
+        drop_duplicates(frame, keep="newest")
 
 
 def test_rows_that_are_no_bars_go() -> None:
@@ -155,7 +155,7 @@ def test_several_repairs_are_one_report_in_their_order() -> None:
     }
     assert (report.rows_before, report.rows_after) == (7, 9)
     check_bars(make_bars(after))
-    assert json.loads(json.dumps(report.to_dict(), default=str))["counts"]["fill_gaps: added"] == 4
+    assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["counts"]["fill_gaps: added"] == 4
     assert "7 rows before, 9 after" in report._repr_html_()
 
 
@@ -191,7 +191,7 @@ def test_repairs_do_not_touch_their_input() -> None:
 )
 def test_wrong_steps_are_refused(steps: list[object], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
-        repair(raw_market(5), steps)  # type: ignore[arg-type]
+        repair(raw_market(5), steps)
 
 
 def test_a_frame_without_times_or_numbers_cannot_be_repaired() -> None:

@@ -221,6 +221,25 @@ class TestPlantedFaults:
         target.write_text(before)
         assert "strategies/trend.py" in told
 
+    def test_a_peeking_strategy_is_refused_by_name_and_the_other_candidate_goes_on(self, clone, params):
+        module = clone.folder / "tradelib" / "strategies" / "trend.py"
+        before = module.read_text()
+        module.write_text(
+            before + "\n\nclass Peeking(TrendFollowing):\n    def signals(self, bars: pd.DataFrame) -> pd.Series:\n"
+            "        return super().signals(bars).shift(-1).ffill()\n"
+        )
+        head, _, tail = params.read_text().partition("trend_nasdaq:")
+        params.write_text(f"{head}trend_nasdaq:{tail.replace('name: TrendFollowing', 'name: Peeking')}")
+        done = clone.run("-m", "pipelines.demo", check=False)
+        module.write_text(before)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stdout + done.stderr
+        assert "trend_nasdaq: may not trade" in done.stdout
+        assert "trend_sp500: paper only" in done.stdout
+        gates = {gate["name"]: gate for gate in clone.json("artifacts", "gates", "trend_nasdaq", "gates.json")["gates"]}
+        assert not gates["causality"]["passed"]
+        assert re.search(r"signal.*\d{4}-\d{2}-\d{2}", gates["causality"]["explanation"])
+
     def test_ctrl_c_ends_in_one_line_and_the_next_call_goes_on(self, clone, params):
         before = params.read_text()
         params.write_text(before.replace("every: 1 ", "every: 2 "))

@@ -21,10 +21,10 @@ from ..errors import DataError, ParameterError
 # %% auto #0
 __all__ = ['Row', 'GapReport', 'report_gaps', 'download_history']
 
-# %% ../../nbs/data/05_exchange.ipynb #969b4573
+# %% ../../nbs/data/05_exchange.ipynb #66eae98f
 from .bars import COLUMNS, make_bars, window
 from .evidence import Gap, find_gaps
-from .files import read_bars, write_bars
+from .files import bars_form, read_bars, write_bars
 from .timeframes import Timeframe, expected_times, open_times, parse_timeframe, utc_timestamp
 
 # %% ../../nbs/data/05_exchange.ipynb #a65e56a7
@@ -230,6 +230,14 @@ def _check_market(client: Any, symbol: str, timeframe: Timeframe, retries: int) 
         hint = f": did you mean {', '.join(near)}?" if near else ""
         raise ParameterError(f"{client.id} has no market {symbol!r}{hint}")
 
+
+def _check_span(start: Any, end: Any, page_limit: int) -> None:
+    utc_timestamp(start, "start")
+    if end is not None:
+        utc_timestamp(end, "end", end=True)
+    if isinstance(page_limit, bool) or not isinstance(page_limit, int) or page_limit < 1:
+        raise ParameterError(f"page_limit is {page_limit!r}: give a whole number of bars, at least 1")
+
 # %% ../../nbs/data/05_exchange.ipynb #4cb5cee6
 def _rows_of(bars: pd.DataFrame) -> list[Row]:
     times = (pd.DatetimeIndex(bars.index).as_unit("ns").asi8 // 10**6).tolist()
@@ -300,6 +308,8 @@ def download_history(
     timeframe. `DataError`: the exchange fails, contradicts itself or does not page; `ParameterError`: a wrong argument.
     """
     length, path = parse_timeframe(timeframe), Path(store)
+    bars_form(path)
+    _check_span(start, end, page_limit)
     _check_market(client, symbol, length, retries)
     words = {"symbol": symbol, "timeframe": str(length), "source": str(client.id), "calendar": calendar}
     stored = _stored(path, words)
@@ -315,21 +325,17 @@ def download_history(
 
     for part in _uncovered(first, last, spans, length.milliseconds):
         _fill(_Wanted(client, symbol, length, page_limit, retries), pages, known, part, tick)
-    return _finish(path, pages, stored, words, start, last)
+    bars = window(_finish(path, pages, stored, words), start, end)
+    return bars, report_gaps(bars)
 
-# %% ../../nbs/data/05_exchange.ipynb #1adbc777
-def _finish(
-    path: Path, pages: _Pages, stored: list[Row], words: dict[str, str], start: Any, last: int
-) -> tuple[pd.DataFrame, GapReport]:
-    """Write the store, remove the pages, and return the wanted bars with their gaps."""
+# %% ../../nbs/data/05_exchange.ipynb #df77b9a4
+def _finish(path: Path, pages: _Pages, stored: list[Row], words: dict[str, str]) -> pd.DataFrame:
+    """Write the store, remove the pages, and return all bars that are kept."""
     if not stored and not pages.rows:
         pages.path.unlink()
-        raise DataError(
-            f"{words['source']} has no bars of {words['symbol']} since {start}: choose a later start or symbol"
-        )
+        raise DataError(f"{words['source']} has no bars of {words['symbol']} in this span: choose another")
     bars = _as_bars([*stored, *pages.rows], words)
     if pages.rows or not path.exists():
         write_bars(bars, path)
     pages.path.unlink()
-    wanted = window(bars, start, pd.Timestamp(last, unit="ms", tz="UTC"))
-    return wanted, report_gaps(wanted)
+    return bars

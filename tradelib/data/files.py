@@ -23,7 +23,7 @@ import pandas as pd
 from ..errors import DataError, ParameterError, require
 
 # %% auto #0
-__all__ = ['replace_file', 'write_bars', 'read_bars', 'import_csv']
+__all__ = ['replace_file', 'bars_form', 'write_bars', 'read_bars', 'import_csv']
 
 # %% ../../nbs/data/02_files.ipynb #a772e1f9
 from .bars import COLUMNS, check_bars
@@ -125,9 +125,10 @@ def _from_parquet(content: bytes, path: Path) -> pd.DataFrame:
     bars.attrs = _attrs(label.decode(errors="replace"), path)
     return bars
 
-# %% ../../nbs/data/02_files.ipynb #dc2d55af
-def _form(path: Path) -> str:
-    name = path.name.lower()
+# %% ../../nbs/data/02_files.ipynb #dafaace6
+def bars_form(path: str | Path) -> str:
+    """The form that the ending of `path` chooses: ".parquet", ".csv.gz" or ".csv"; `ParameterError` for another."""
+    name = Path(path).name.lower()
     for form in (".parquet", ".csv.gz", ".csv"):
         if name.endswith(form):
             return form
@@ -140,7 +141,7 @@ def write_bars(bars: pd.DataFrame, path: str | Path) -> Path:
     `DataError` when the bars break the contract or were changed after they were made: neither reaches the disk.
     """
     target = Path(path)
-    form = _form(target)
+    form = bars_form(target)
     check_bars(bars, verify_digest=True)
     content = _to_parquet(bars) if form == ".parquet" else _to_csv(bars)
     return replace_file(target, gzip.compress(content, 6, mtime=0) if form == ".csv.gz" else content)
@@ -168,7 +169,7 @@ def read_bars(path: str | Path) -> pd.DataFrame:
     `DataError` saying what is wrong for a file that is missing, cut, altered, or no file of bars.
     """
     source = Path(path)
-    form, content = _form(source), _content(source)
+    form, content = bars_form(source), _content(source)
     try:
         bars = _from_parquet(content, source) if form == ".parquet" else _from_csv(content, source)
     except (DataError, ImportError):

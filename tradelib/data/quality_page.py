@@ -200,9 +200,9 @@ def _rows(findings: Iterable[Finding], *, samples: bool) -> str:
         if shown and item.offending > len(item.sample):
             shown += f"\n… {item.offending - len(item.sample):,} more"
         sample = f'<div class="sample">{escape(shown)}</div>' if shown else ""
+        meaning = f'{"<br>" if samples else ": "}<span class="meaning">{escape(item.meaning)}</span>'
         lines.append(
-            f'<tr><td><span class="mark {mark}">{word}</span></td>'
-            f'<td>{escape(item.name)}{"<br>" if samples else ": "}<span class="meaning">{escape(item.meaning)}</span>{sample}</td>'
+            f'<tr><td><span class="mark {mark}">{word}</span></td><td>{escape(item.name)}{meaning}{sample}</td>'
             f'<td class="n">{escape(observed)}</td><td>{escape(item.allowed)}</td><td>{item.severity}</td></tr>'
         )
     return "".join(lines)
