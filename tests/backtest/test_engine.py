@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tradelib.backtest import Costs, DecisionRule, Market, TrialLedger, evaluate, run, sweep
+from tradelib.backtest import Costs, DecisionRule, Market, TrialLedger, run, sweep
+from tradelib.backtest.engine import evaluate
 from tradelib.backtest.sweeps import with_parameters
 from tradelib.errors import DataError, ParameterError
 from tradelib.indicators import probe_bars

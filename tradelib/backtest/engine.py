@@ -34,7 +34,7 @@ def _cut(bars: pd.DataFrame, start: Any, end: Any) -> tuple[pd.DataFrame, int]:
         raise DataError(f"no bar lies between start {start} and end {end}: nothing to trade")
     return bars, first
 
-# %% ../../nbs/backtest/06_engine.ipynb #bf4b5dcf
+# %% ../../nbs/backtest/06_engine.ipynb #e7f35474
 def evaluate(
     rule: DecisionRule | Strategy,
     bars: pd.DataFrame,
@@ -45,7 +45,7 @@ def evaluate(
     start: Any = None,
     end: Any = None,
 ) -> Result:
-    """Run `rule` over `bars` without entering the trial ledger: for replaying what was counted before. See `run`."""
+    """What `run` does, without counting: for gates, parity and reports, which replay what was counted before."""
     rule = rule if isinstance(rule, DecisionRule) else DecisionRule(strategy=rule)
     costs, market = costs or Costs(), market or Market()
     if not (math.isfinite(cash) and cash > 0):

@@ -117,7 +117,9 @@ def _to_parquet(bars: pd.DataFrame) -> bytes:
 
 def _from_parquet(content: bytes, path: Path) -> pd.DataFrame:
     require("pyarrow", "research")
-    table = require("pyarrow.parquet", "research").read_table(io.BytesIO(content))
+    # One thread: with several, a damaged file can abort the process at its end ("terminate called ...").
+    parquet = require("pyarrow.parquet", "research")
+    table = parquet.ParquetFile(io.BytesIO(content), pre_buffer=False).read(use_threads=False)
     label = (table.schema.metadata or {}).get(b"tradelib bars")
     if label is None:
         raise DataError(f"{path} was not written by write_bars: load it with pandas.read_parquet and use make_bars")
