@@ -16,18 +16,20 @@ import os
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 __all__ = ["Kernel", "compiling", "interpreted", "jit"]
 
-_mode = {"compile": os.environ.get("TRADELIB_JIT", "1") != "0"}
+_compile: ContextVar[bool] = ContextVar("compile", default=os.environ.get("TRADELIB_JIT", "1") != "0")
+"""Per thread and task: a venue that interprets in its own thread does not switch anybody else."""
 
 
 def compiling() -> bool:
     """True where kernels are compiled: numba is installed and nobody switched it off (`TRADELIB_JIT=0`)."""
-    return _mode["compile"] and _numba_installed()
+    return _compile.get() and _numba_installed()
 
 
 @functools.cache
@@ -38,12 +40,11 @@ def _numba_installed() -> bool:
 @contextmanager
 def interpreted() -> Iterator[None]:
     """Run kernels as plain Python inside the block: what the runner does, and what tests compare with."""
-    before = _mode["compile"]
-    _mode["compile"] = False
+    token = _compile.set(False)
     try:
         yield
     finally:
-        _mode["compile"] = before
+        _compile.reset(token)
 
 
 class Kernel:

@@ -104,8 +104,8 @@ def test_a_peeking_rule_is_caught_bar_by_bar() -> None:
     assert check.first_difference.evaluation == "bar by bar"
 
 
-def test_a_difference_between_compiled_and_interpreted_kernels_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tradelib._jit._mode", {"compile": True})
+def test_a_difference_between_compiled_and_interpreted_kernels_is_caught() -> None:
+    assert compiling()
     with pytest.raises(
         BundleError, match=r"signal at .* is 0\.5000000000000001 instead of 0\.5 \(computed in one call\)"
     ):
