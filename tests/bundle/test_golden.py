@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextvars import Context
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -105,11 +106,10 @@ def test_a_peeking_rule_is_caught_bar_by_bar() -> None:
 
 
 def test_a_difference_between_compiled_and_interpreted_kernels_is_caught() -> None:
-    assert compiling()
     with pytest.raises(
         BundleError, match=r"signal at .* is 0\.5000000000000001 instead of 0\.5 \(computed in one call\)"
     ):
-        make_golden(rule_of(AlwaysCompiled()), BARS, 50)
+        Context().run(make_golden, rule_of(AlwaysCompiled()), BARS, 50)  # outside of this module's interpreted kernels
 
 
 @pytest.mark.parametrize(
