@@ -4,8 +4,7 @@ The names most used, ready at hand; each room (`tradelib.data`, `tradelib.backte
 tradelib loads nothing heavy: a name brings its room when it is first used.
 """
 
-from importlib import import_module
-from typing import Any
+from tradelib._lazy import attach
 
 __version__ = "0.1.0"
 
@@ -37,12 +36,4 @@ _HOMES = {
     "sweep": "backtest.sweeps",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+__getattr__, __dir__ = attach(__name__, _HOMES)

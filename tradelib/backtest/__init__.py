@@ -1,7 +1,6 @@
 """Backtests: one decision function, one accounting kernel, immutable results, counted trials."""
 
-from importlib import import_module
-from typing import Any
+from tradelib._lazy import attach
 
 _HOMES = {
     "Costs": "costs",
@@ -27,12 +26,4 @@ __all__ = [
     "sweep",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = attach(__name__, _HOMES)

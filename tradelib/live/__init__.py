@@ -3,10 +3,7 @@
 Importing this package loads no exchange client and no research package.
 """
 
-from __future__ import annotations
-
-import importlib
-from typing import Any
+from tradelib._lazy import attach
 
 __all__ = ["OrderState", "Patience", "RunSummary", "Runner", "Step", "make_client", "run_bundle"]
 
@@ -20,12 +17,4 @@ _HOMES = {
     "run_bundle": "runner",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = attach(__name__, _HOMES)

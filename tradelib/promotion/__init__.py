@@ -4,10 +4,7 @@ Importing this package is cheap; MLflow is loaded when a `Registry` is first use
 `from tradelib.promotion.promote import promote`.
 """
 
-from __future__ import annotations
-
-import importlib
-from typing import Any
+from tradelib._lazy import attach
 
 __all__ = [
     "Candidate",
@@ -41,12 +38,4 @@ _HOMES = {
     "verdict": "gates",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = attach(__name__, _HOMES)

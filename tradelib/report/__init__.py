@@ -1,7 +1,6 @@
 """Pages for people: tear sheet, quantstats report, and the verdict at the end of the pipeline. All work offline."""
 
-from importlib import import_module
-from typing import Any
+from tradelib._lazy import attach
 
 _HOMES = {
     "TearSheet": "sheet",
@@ -14,12 +13,4 @@ _HOMES = {
 
 __all__ = ["TearSheet", "VerdictData", "quantstats_report", "save_verdict_page", "tear_sheet", "verdict_page"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = attach(__name__, _HOMES)

@@ -1,7 +1,6 @@
 """Is it real? Causality by cutting off the future, and Sharpe ratios deflated by the number of trials."""
 
-from importlib import import_module
-from typing import Any
+from tradelib._lazy import attach
 
 _HOMES = {
     "CausalityProof": "causality",
@@ -25,12 +24,4 @@ __all__ = [
     "prove_causality",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = attach(__name__, _HOMES)

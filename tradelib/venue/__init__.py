@@ -5,14 +5,7 @@ of the same window agree to the last bit. `exchange` is the state machine, `prot
 sockets.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from tradelib.venue.exchange import PaperExchange, VenueMarket
-    from tradelib.venue.server import VenueServer, VenueThread, run_venue
+from tradelib._lazy import attach
 
 __all__ = ["PaperExchange", "VenueMarket", "VenueServer", "VenueThread", "run_venue"]
 
@@ -24,9 +17,4 @@ _HOMES = {
     "run_venue": "server",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name at first use: `import tradelib.venue` itself stays light."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__ = attach(__name__, _HOMES)
