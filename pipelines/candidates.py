@@ -6,9 +6,12 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from tradelib._jit import interpreted
 from tradelib.backtest.decision import DecisionRule
+from tradelib.backtest.engine import evaluate
 from tradelib.backtest.sweeps import grid_points, parameter_paths, with_parameters
 from tradelib.errors import ParameterError
+from tradelib.indicators.core import probe_bars
 from tradelib.parameters import Parameters, nearest
 
 __all__ = ["Candidate"]
@@ -29,6 +32,12 @@ class Candidate(Parameters):
         for path in self.grid:
             if path not in known:
                 raise ValueError(f"the grid names {path!r}, which the rule does not have{nearest(path, known)}")
+        with interpreted():
+            figures = list(evaluate(rule, probe_bars(300)).metrics)
+        if self.select_by not in figures:
+            raise ValueError(
+                f"select_by names {self.select_by!r}, which no backtest has{nearest(self.select_by, figures)}"
+            )
         if not any(_valid(rule, point) for point in grid_points(self.grid)):
             raise ValueError("no point of the grid is a valid rule")
         return self

@@ -84,7 +84,9 @@ class Account(Parameters):
 class Causality(Parameters):
     """How closely look-ahead is searched for."""
 
-    every: int | None = Field(1, ge=1, description="one truncated history per so many bars; null for about a thousand")
+    every: int | None = Field(
+        1, ge=1, le=20, description="one truncated history per so many bars; null for about a thousand in all"
+    )
 
 
 class Promotion(Parameters):
@@ -122,6 +124,8 @@ class _StrictLoader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int | float | bool | None):
+                raise ParameterError(f"line {key_node.start_mark.line + 1}: a key must be text, not {key!r}")
             if key in seen:
                 raise ParameterError(f"line {key_node.start_mark.line + 1}: the key {key!r} stands twice")
             seen.add(key)
@@ -134,6 +138,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
     except FileNotFoundError:
         raise ParameterError(f"{path} does not exist: run this from the project's folder") from None
+    except UnicodeDecodeError as error:
+        raise ParameterError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
     except yaml.YAMLError as error:
         raise ParameterError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     except ParameterError as error:

@@ -11,9 +11,11 @@ from pipelines.artifacts import artifact, read_json
 from pipelines.params import Account, Params
 from tradelib.backtest.costs import Costs, Market
 from tradelib.backtest.decision import DecisionRule
+from tradelib.data.bars import content_digest
 from tradelib.data.files import read_bars
+from tradelib.ledger.chain import digest
 
-__all__ = ["Setting", "chosen_rule", "execution", "setting"]
+__all__ = ["Setting", "chosen_rule", "execution", "setting", "subject"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,12 @@ def setting(params: Params, candidate: str) -> Setting:
 def chosen_rule(candidate: str) -> DecisionRule:
     """The rule that research chose for `candidate`."""
     return DecisionRule.from_config(read_json(artifact("research", candidate, "rule.json"))["rule"])
+
+
+def subject(rule: DecisionRule, here: Setting) -> dict[str, str]:
+    """What gates were run on: digests of rule, bars and account. Evidence about something else is no evidence."""
+    account = {**here.costs.model_dump(), **here.market.model_dump(), "cash": here.cash}
+    return {"rule": rule.digest, "data": content_digest(here.bars), "account": digest(account)}
 
 
 def execution(bars: pd.DataFrame, costs: Costs, account: Account) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Packages whose public names bring their module when they are first used, so that importing the package stays light."""
+"""Packages whose public names bring their module at first use, so that importing the package stays light."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["attach"]
 
 
 def attach(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` of `package`; `homes` maps each public name to the module below it that defines it."""
+    """`__getattr__` and `__dir__` of `package`; `homes`: public name -> the module below it that defines it."""
 
     def get(name: str) -> Any:
         if name not in homes:

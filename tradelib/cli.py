@@ -216,10 +216,12 @@ def audit(
 
     if not journal.is_file():
         raise LedgerError(f"{journal} does not exist")
-    with Ledger(journal) as ledger:
+    with Ledger(journal, read_only=True) as ledger:
         found = ledger.verify()
     if not found.ok:
         raise LedgerError(f"{journal}: entry {found.sequence}: {found.problem}")
+    if not found.entries:
+        raise LedgerError(f"{journal} holds no entry: it is not a journal that a runner wrote")
     _show({"entries": found.entries, "head": found.head}, "the chain is whole", as_json)
 
 
@@ -261,6 +263,11 @@ def main() -> None:
         app()
     except TradelibError as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(f"tradelib: {error}", markup=False)
+        sys.exit(1)
+    except OSError as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(
+            f"tradelib: {error.strerror or error}: {error.filename or 'a file'}", markup=False
+        )
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

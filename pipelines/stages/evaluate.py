@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pandas as pd
 from pipelines.artifacts import artifact, read_json, write_json
 from pipelines.params import Params
 from pipelines.setting import chosen_rule, setting
-from tradelib.backtest.engine import evaluate, run
+from tradelib.backtest.engine import evaluate, run, trial_of
 from tradelib.backtest.result import Result
 from tradelib.data.files import replace_file
 
@@ -30,6 +31,8 @@ def main(params: Params, candidate: str) -> None:
     }
     figures: dict[str, Any] = {name: result.metrics for name, result in results.items()}
     write_json(artifact("evaluate", candidate, "metrics.json"), {**figures, "cost_stress_multiple": multiple})
+    counted = [asdict(trial_of(results[name])) for name in ("out_of_sample", "stressed")]
+    write_json(artifact("evaluate", candidate, "trials.json"), {"trials": counted})
     series = pd.concat([_series(name, results[name]) for name in ("in_sample", "out_of_sample")])
     replace_file(artifact("evaluate", candidate, "series.csv"), series.to_csv(index=False).encode())
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from pipelines.artifacts import artifact, read_json, write_json
 from pipelines.params import Params
-from pipelines.setting import Setting, chosen_rule, execution, setting
+from pipelines.setting import Setting, chosen_rule, execution, setting, subject
 from tradelib.backtest.engine import evaluate
 from tradelib.backtest.trials import TrialSummary, family_of
+from tradelib.errors import ParameterError
 from tradelib.promotion.gates import Candidate, run_gates, verdict
 from tradelib.validation.causality import prove_causality
 from tradelib.validation.sharpe import SharpeEvidence, deflated_sharpe
@@ -22,7 +23,10 @@ def main(params: Params, candidate: str) -> None:
     metrics = read_json(artifact("evaluate", candidate, "metrics.json"))
     evidence = _deflated(params, candidate, here)
     figures = _figures(metrics, evidence)
-    proof = prove_causality(rule, here.bars, every=params.causality.every)
+    try:
+        proof = prove_causality(rule, here.bars, every=params.causality.every)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        raise ParameterError(f"the strategy of {candidate} failed: {type(error).__name__}: {error}") from error
     quality = read_json(artifact("quality", params.strategies[candidate].market, "quality.json"))
     terms = execution(here.bars, here.costs, params.account)
     results = run_gates(Candidate(rule, here.bars, quality, proof, figures, terms), params.gates)
@@ -30,6 +34,7 @@ def main(params: Params, candidate: str) -> None:
     write_json(
         artifact("gates", candidate, "gates.json"),
         {
+            "subject": subject(rule, here),
             "gates": [result.to_dict() for result in results],
             "permission": outcome.permission,
             "summary": outcome.summary(),

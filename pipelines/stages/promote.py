@@ -9,8 +9,9 @@ from __future__ import annotations
 from pipelines.artifacts import artifact, local_state, read_json, root, write_json
 from pipelines.params import Params
 from pipelines.provenance import provenance
-from pipelines.setting import chosen_rule, execution, setting
+from pipelines.setting import chosen_rule, execution, setting, subject
 from tradelib.bundle.keys import TrustStore, load_private_key
+from tradelib.errors import BundleError
 from tradelib.promotion.promote import promote
 
 SECTIONS = ("costs", "account", "strategies", "promotion")
@@ -20,6 +21,10 @@ def main(params: Params, candidate: str) -> None:
     """Write `promotion.json` (payload digest and gates); the bundle itself goes to `bundles/`."""
     here = setting(params, candidate)
     found = read_json(artifact("gates", candidate, "gates.json"))
+    if found["subject"] != subject(chosen_rule(candidate), here):
+        raise BundleError(
+            f"the gates of {candidate} judged another rule, other bars or another account: run them again"
+        )
     promotion = promote(
         name=candidate,
         rule=chosen_rule(candidate),

@@ -19,7 +19,10 @@ def main(params: Params, *candidates: str) -> None:
     del params
     ledger = TrialLedger()
     families: set[str] = set()
-    for path in sorted(artifact("research").glob("*/sweep.json")):
+    for path in [
+        *sorted(artifact("research").glob("*/sweep.json")),
+        *sorted(artifact("evaluate").glob("*/trials.json")),
+    ]:
         known = [Trial(**{**entry, "window": tuple(entry["window"])}) for entry in read_json(path)["trials"]]
         ledger.record(known)
         families.update(trial.family for trial in known)

@@ -90,11 +90,54 @@ class TestCounting:
         assert (summary.count, summary.sharpes) == (1, ())
         assert np.isnan(summary.variance_of_sharpe)
 
+    def test_an_edited_strategy_under_the_same_parameters_is_another_trial(self, ledger):
+        def edited(window):
+            class Edited(Strategy):
+                def signals(self, bars):
+                    average = bars["close"].rolling(window).mean()
+                    return (bars["close"] > average).astype(float).where(average.notna())
+
+            return Edited()
+
+        for window in (3, 4, 3):
+            run(edited(window), BARS, ledger=ledger)
+        assert ledger.families() == {"Edited|PROBE|1d": 2}
+
+    def test_what_a_sweep_looked_at_is_counted_also_when_a_later_point_breaks(self, ledger):
+        class Breaking(Strategy):
+            level: float = 0.0
+
+            def signals(self, bars):
+                if self.level > 2:
+                    raise RuntimeError("broken")
+                return (bars["close"] > self.level).astype(float)
+
+        rule = DecisionRule(strategy=Breaking())
+        with pytest.raises(RuntimeError):
+            sweep(rule, BARS, {"strategy.level": [0.0, 1.0, 2.0, 5.0]}, start=BARS.index[10], ledger=ledger)
+        assert ledger.families()["Breaking|PROBE|1d"] == 3
+
 
 class TestResult:
     def test_profits_of_trades_add_up_to_the_change_of_equity(self):
         result = evaluate(RULE, BARS)
         assert result.trades["profit"].sum() == pytest.approx(result.equity.iloc[-1] - 100_000, abs=1e-6)
+
+    @pytest.mark.parametrize("lots", [0.0, 10.0, 10_000.0])
+    def test_trades_are_the_stretches_in_the_market(self, lots):
+        rng = np.random.default_rng(5)
+        random = pd.Series(rng.choice([0.0, 1.0, -1.0], len(BARS)), BARS.index)
+
+        class RandomSides(Strategy):
+            def signals(self, bars):
+                return random.loc[bars.index]
+
+        sizing = VolatilityTarget(window=5, annual_volatility=0.05)
+        rule = DecisionRule(strategy=RandomSides(), sizing=sizing)
+        result = evaluate(rule, BARS, market=Market(lots_per_unit=lots), costs=Costs(fee_rate=0, slippage=0))
+        side = np.sign(result.simulation.position)
+        entries = (side != 0) & (side != np.concatenate([[0], side[:-1]]))
+        assert len(result.trades) == entries.sum()
 
     def test_returns_compound_to_the_equity(self):
         result = evaluate(RULE, BARS)
@@ -201,6 +244,13 @@ class TestSweep:
         result = sweep(RULE, BARS, {**self.GRID, "rebalance_band": [0.0, 0.2]}, ledger=ledger)
         best = evaluate(result.best("total_return"), BARS, start=result.start)
         assert best.metrics["total_return"] == result.frame["total_return"].max()
+
+    def test_a_point_without_a_sharpe_ratio_is_not_the_best_and_a_bare_strategy_is_taken(self, ledger):
+        result = sweep(
+            TrendFollowing(fast=2, slow=590), BARS, {"strategy.slow": [590, 40]}, start=BARS.index[40], ledger=ledger
+        )
+        result.frame.loc[0, "sharpe_ratio"] = np.nan
+        assert result.best().strategy.slow == 40
 
     @pytest.mark.parametrize(
         ("grid", "message"),

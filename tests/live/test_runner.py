@@ -83,6 +83,17 @@ def test_a_run_that_is_already_over_does_nothing(sealed: Sealed, tmp_path: Path)
     )
 
 
+def test_a_position_that_is_not_what_the_journal_ended_with_is_not_traded_on(sealed: Sealed, tmp_path: Path) -> None:
+    with venue(exchange(sealed)) as served:
+        trade(sealed, served.url, tmp_path / "whole", GOLDEN + 40)
+    invested = [number for number, row in enumerate(read(tmp_path / "whole", "equity")) if row["position"] > 0.0]
+    stop = GOLDEN - 1 + invested[len(invested) // 2]
+    with venue(exchange(sealed)) as served:
+        trade(sealed, served.url, tmp_path / "j", stop)
+    with venue(exchange(sealed, start=stop + 2)) as served, pytest.raises(RunnerError, match="the venue holds 0"):
+        trade(sealed, served.url, tmp_path / "j", GOLDEN + 40)
+
+
 def test_without_until_a_paper_run_ends_with_the_recording(sealed: Sealed, tmp_path: Path) -> None:
     with venue(exchange(sealed, start=len(sealed.bars) - 10)) as served:
         summary = trade(sealed, served.url, tmp_path / "j", -1, until=None)

@@ -61,6 +61,13 @@ def test_the_committed_parameters_are_valid(project):
         ({"strategies/trend_sp500/rule/band": 1}, "'band'"),
         ({"strategies/trend_sp500/grid/strategy.fsat": [1]}, "did you mean 'strategy.fast'"),
         ({"strategies/trend_sp500/grid/strategy.slow": [1]}, "no point of the grid is a valid rule"),
+        ({"strategies/trend_sp500/rule/strategy/name": 3}, "strategy must be given as"),
+        ({"strategies/trend_sp500/rule/strategy/params": [1]}, "strategy must be given as"),
+        (
+            {"strategies/trend_sp500/select_by": "sharp_ratio"},
+            "select_by names 'sharp_ratio'.* did you mean 'sharpe_ratio'",
+        ),
+        ({"causality/every": 1000}, "every = 1000"),
         ({"strategies/a b": {}}, "the name 'a b' may hold letters, digits and underscores only"),
         ({"strategies": {}}, "must name at least one entry"),
     ],

@@ -160,15 +160,16 @@ def test_a_pure_rule_is_deterministic(bars: pd.DataFrame) -> None:
     assert passed.evidence["kernels"] == "compiled"
 
 
-@pytest.mark.parametrize(
-    ("strategy", "told"),
-    [(ForgetfulForTest(), "signal at 2020-01-01"), (ChangingForTest(), "bars were changed")],
-    ids=["state", "changes its input"],
-)
-def test_a_rule_that_is_no_pure_function_is_refused(bars: pd.DataFrame, strategy: Any, told: str) -> None:
-    failed = gates.determinism(rule_of(strategy), bars.copy())
+def test_a_rule_with_a_memory_is_refused(bars: pd.DataFrame) -> None:
+    failed = gates.determinism(rule_of(ForgetfulForTest()), bars.copy())
     assert not failed.passed
-    assert told in failed.explanation
+    assert "signal at 2020-01-01" in failed.explanation
+
+
+def test_a_strategy_that_writes_into_its_bars_writes_into_a_copy(bars: pd.DataFrame) -> None:
+    before = bars.copy()
+    rule_of(ChangingForTest()).decisions(bars)
+    pd.testing.assert_frame_equal(bars, before, check_exact=True)
 
 
 def test_a_backtest_that_differs_when_interpreted_is_refused(

@@ -31,7 +31,7 @@ class DecisionRule(Parameters):
 
     def decisions(self, bars: pd.DataFrame) -> pd.DataFrame:
         """Per bar, known at its close: `signal` in [-1, 1] and `target_weight` of equity; NaN while warming up."""
-        name = type(self.strategy).__name__
+        bars, name = bars.copy(deep=False), type(self.strategy).__name__  # what a strategy writes stays with it
         signal = check_signals(self.strategy.signals(bars), bars, name)
         weight = _check_weights(self.sizing.weights(signal, bars), bars, type(self.sizing).__name__)
         return pd.DataFrame({"signal": signal, "target_weight": weight}, index=bars.index)
@@ -59,11 +59,15 @@ class DecisionRule(Parameters):
         strategy, sizing = create(**given.pop("strategy")), create_sizing(**given.pop("sizing"))
         return cls(strategy=strategy, sizing=sizing, **given)
 
-# %% ../../nbs/backtest/00_decision.ipynb #1649cdfc
+# %% ../../nbs/backtest/00_decision.ipynb #399451a2
 def _check_parts(config: dict[str, Any]) -> None:
     for part in ("strategy", "sizing"):
         entry = config.get(part)
-        if not isinstance(entry, dict) or "name" not in entry or set(entry) - {"name", "params"}:
+        given = entry if isinstance(entry, dict) and not set(entry) - {"name", "params"} else {}
+        params = given.get("params", {})
+        if not (
+            isinstance(given.get("name"), str) and isinstance(params, dict) and all(isinstance(k, str) for k in params)
+        ):
             raise ParameterError(f"{part} must be given as {{'name': ..., 'params': {{...}}}}; got {entry!r}")
 
 # %% ../../nbs/backtest/00_decision.ipynb #d6f688e2

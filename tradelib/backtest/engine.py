@@ -22,7 +22,7 @@ from ..errors import DataError, ParameterError
 from ..strategies.base import Strategy
 
 # %% auto #0
-__all__ = ['evaluate', 'trial_of', 'run']
+__all__ = ['trial_of', 'run']
 
 # %% ../../nbs/backtest/06_engine.ipynb #06dd3b88
 def _cut(bars: pd.DataFrame, start: Any, end: Any) -> tuple[pd.DataFrame, int]:
@@ -34,7 +34,7 @@ def _cut(bars: pd.DataFrame, start: Any, end: Any) -> tuple[pd.DataFrame, int]:
         raise DataError(f"no bar lies between start {start} and end {end}: nothing to trade")
     return bars, first
 
-# %% ../../nbs/backtest/06_engine.ipynb #e7f35474
+# %% ../../nbs/backtest/06_engine.ipynb #4466dfd8
 def evaluate(
     rule: DecisionRule | Strategy,
     bars: pd.DataFrame,
@@ -64,14 +64,16 @@ def evaluate(
     )
     return Result(rule, costs, market, cash, bars, decisions, simulation, first)
 
-# %% ../../nbs/backtest/06_engine.ipynb #f3215a9b
+# %% ../../nbs/backtest/06_engine.ipynb #1f24ba9d
 def trial_of(result: Result, data_digest: str | None = None) -> Trial:
     """The ledger's record of a result; `data_digest` spares computing it where it is known."""
     attrs, index, sharpe = result.bars.attrs, result.index, sharpe_ratio(result.returns, per_period=True)
+    setting = result.costs.model_dump() | result.market.model_dump()
+    setting |= {"cash": result.initial_cash, "calendar": attrs["calendar"]}
     return Trial(
         family=family_of(type(result.rule.strategy).__name__, attrs["symbol"], attrs["timeframe"]),
         rule=result.rule.to_config(),
-        setting={**result.costs.model_dump(), **result.market.model_dump(), "cash": result.initial_cash},
+        setting=setting,
         data_digest=data_digest or content_digest(result.bars),
         window=(index[0].isoformat(), index[-1].isoformat()),
         observations=len(index),

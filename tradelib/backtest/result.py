@@ -41,13 +41,13 @@ def order_table(simulation: kernel.Simulation, times: pd.DatetimeIndex) -> pd.Da
     columns["reason"] = [kernel.STATUS_REASONS[code] for code in codes]
     return pd.DataFrame(columns)
 
-# %% ../../nbs/backtest/05_result.ipynb #8049849d
-def trade_table(simulation: kernel.Simulation, bars: pd.DataFrame) -> pd.DataFrame:
+# %% ../../nbs/backtest/05_result.ipynb #e67c089a
+def trade_table(simulation: kernel.Simulation, bars: pd.DataFrame, lots_per_unit: float = 0.0) -> pd.DataFrame:
     """Trades: entry and exit time, side, quantity, average prices, `profit` net of fees, `return`, `bars`, `open`."""
     s, done = simulation, simulation.order_status == kernel.FILLED
     columns = (s.order_bar + 1, s.order_quantity, s.order_price, s.order_fee)
     fills = [Fill(int(b), float(q), float(p), float(f)) for b, q, p, f in zip(*(c[done] for c in columns), strict=True)]
-    trips = round_trips(fills, len(bars) - 1, float(bars["close"].iloc[-1]))
+    trips = round_trips(fills, len(bars) - 1, float(bars["close"].iloc[-1]), lots_per_unit)
     frame = pd.DataFrame(trips, columns=_TRADE_COLUMNS)
     for side in ("exit", "entry"):
         frame.insert(0, f"{side}_time", bars.index[frame.pop(f"{side}_bar").to_numpy(dtype=np.int64)])
@@ -157,7 +157,7 @@ class Result:
     @cached_property
     def trades(self) -> pd.DataFrame:
         """Round trips, one row each; see `trade_table`."""
-        return trade_table(self.simulation, self.bars)
+        return trade_table(self.simulation, self.bars, self.market.lots_per_unit)
 
     @cached_property
     def metrics(self) -> dict[str, float]:

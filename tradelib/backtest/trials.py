@@ -34,8 +34,9 @@ class Trial:
 
     @property
     def key(self) -> str:
-        """SHA-256 of what went in (not of what came out)."""
-        return digest([self.rule, self.setting, self.data_digest, list(self.window)])
+        """SHA-256 of what went in and of the figure that came out."""
+        asked = [self.rule, self.setting, self.data_digest, list(self.window)]
+        return digest([self.family, *asked, self.observations, self.sharpe])
 
 # %% ../../nbs/backtest/02_trials.ipynb #7a50b5fd
 def family_of(strategy: str, symbol: str, timeframe: str) -> str:

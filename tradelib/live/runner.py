@@ -151,6 +151,7 @@ class _Run:
         seen = await self.feed.start()
         self._compare_journal()
         await self._settle()
+        await self._compare_account(listing)
         self._record_bars(seen)
         decided = self._last_decided()
         while not self.runner._reason:
@@ -259,6 +260,21 @@ class _Run:
                     f"the bar {body['time']} of {self.terms.symbol} was journalled as {body}, "
                     f"the venue now shows {bar.body() if bar else 'none'}: not trading on contradictory data"
                 )
+
+    async def _compare_account(self, listing: Listing) -> None:
+        """After a restart the venue must hold the position that the journal ended with, fills included."""
+        last = self.log.last(journal.EQUITY)
+        if last is None:
+            return
+        sent = {body["client_order_id"] for body in journal.intents(self.log) if body["time"] == last.body["time"]}
+        filled = [order["quantity"] for order in journal.orders(self.log) if order["client_order_id"] in sent]
+        expected = last.body["position"] + (filled[-1] if filled else 0.0)
+        held = (await fetch_account(self.client, listing, self.insistence)).position
+        if abs(held - expected) >= float(listing.step) / 2:
+            raise RunnerError(
+                f"the journal ends with {expected:g} {listing.base}, the venue holds {held:g}: "
+                "not trading on an account that changed; settle it by hand and start a new journal"
+            )
 
     def _last_decided(self) -> int:
         """Open time (epoch ms) of the last decided bar, -1 before the first."""
