@@ -86,8 +86,8 @@ def test_a_run_that_is_already_over_does_nothing(sealed: Sealed, tmp_path: Path)
 def test_a_position_that_is_not_what_the_journal_ended_with_is_not_traded_on(sealed: Sealed, tmp_path: Path) -> None:
     with venue(exchange(sealed)) as served:
         trade(sealed, served.url, tmp_path / "whole", GOLDEN + 40)
-    invested = [number for number, row in enumerate(read(tmp_path / "whole", "equity")) if row["position"] > 0.0]
-    stop = GOLDEN - 1 + invested[len(invested) // 2]
+    held = [row["position"] for row in read(tmp_path / "whole", "equity")]
+    stop = GOLDEN - 1 + next(number for number in range(10, 40) if held[number] > 0.0 and held[number + 1] > 0.0)
     with venue(exchange(sealed)) as served:
         trade(sealed, served.url, tmp_path / "j", stop)
     with venue(exchange(sealed, start=stop + 2)) as served, pytest.raises(RunnerError, match="the venue holds 0"):
