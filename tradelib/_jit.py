@@ -59,8 +59,7 @@ class Kernel:
     def __call__(self, *args: Any) -> Any:
         if compiling():
             return self.compiled(*args)
-        plain: Any = memoryview
-        return self.python(*(plain(a) if isinstance(a, np.ndarray) else a for a in args))
+        return self.python(*map(_plain, args))
 
     @property
     def compiled(self) -> Callable[..., Any]:
@@ -77,7 +76,38 @@ class Kernel:
                 self.python.__code__, namespace, self.python.__name__, self.python.__defaults__, self.python.__closure__
             )
             self._compiled = numba.njit(cache=True, **self.options)(twin)
+            _stamp(self._compiled, _sources(self.python, {}))
         return self._compiled
+
+
+def _plain(value: Any) -> Any:
+    """Arrays, also those inside a named tuple, as memoryviews."""
+    if isinstance(value, np.ndarray):
+        return memoryview(value)  # type: ignore[arg-type]
+    if isinstance(value, tuple) and hasattr(value, "_fields") and any(isinstance(v, np.ndarray) for v in value):
+        return type(value)(*map(_plain, value))
+    return value
+
+
+def _sources(function: Callable[..., Any], seen: dict[Callable[..., Any], None]) -> set[str]:
+    """Files whose content decides what `function` compiles to: its own, its kernels' and its modules of constants."""
+    seen[function] = None
+    files = {function.__code__.co_filename}
+    for name in function.__code__.co_names:
+        value = function.__globals__.get(name)
+        if isinstance(value, Kernel) and value.python not in seen:
+            files |= _sources(value.python, seen)
+        elif isinstance(value, types.ModuleType) and value.__name__.startswith("tradelib."):
+            files.add(str(value.__file__))
+    return files
+
+
+def _stamp(dispatcher: Any, files: set[str]) -> None:
+    """Let the cache on disk depend on all of `files`: numba itself looks at the file of the outermost function only."""
+    stats = [os.stat(file) for file in sorted(files) if os.path.exists(file)]
+    cache_file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+    if cache_file is not None:
+        cache_file._source_stamp = (cache_file._source_stamp, tuple((s.st_mtime, s.st_size) for s in stats))
 
 
 def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:

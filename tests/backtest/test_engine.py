@@ -112,10 +112,10 @@ class TestCounting:
                     raise RuntimeError("broken")
                 return (bars["close"] > self.level).astype(float)
 
-        rule = DecisionRule(strategy=Breaking())
+        rule, levels = DecisionRule(strategy=Breaking()), [*np.linspace(0.0, 2.0, 70), 5.0]
         with pytest.raises(RuntimeError):
-            sweep(rule, BARS, {"strategy.level": [0.0, 1.0, 2.0, 5.0]}, start=BARS.index[10], ledger=ledger)
-        assert ledger.families()["Breaking|PROBE|1d"] == 3
+            sweep(rule, BARS, {"strategy.level": levels}, start=BARS.index[10], ledger=ledger, workers=1)
+        assert ledger.families()["Breaking|PROBE|1d"] == 64  # the block before the one that broke
 
 
 class TestResult:
@@ -135,7 +135,7 @@ class TestResult:
         sizing = VolatilityTarget(window=5, annual_volatility=0.05)
         rule = DecisionRule(strategy=RandomSides(), sizing=sizing)
         result = evaluate(rule, BARS, market=Market(lots_per_unit=lots), costs=Costs(fee_rate=0, slippage=0))
-        side = np.sign(result.simulation.position)
+        side = np.sign(result.positions["quantity"].to_numpy())
         entries = (side != 0) & (side != np.concatenate([[0], side[:-1]]))
         assert len(result.trades) == entries.sum()
 
@@ -159,7 +159,7 @@ class TestResult:
     def test_it_shows_itself(self):
         result = evaluate(RULE, BARS)
         assert "Sharpe ratio" in result._repr_html_()
-        assert repr(result).startswith("Result(PROBE 2000-01-01 to 2001-08-22: return")
+        assert repr(result).startswith("Result(TrendFollowing on PROBE 2000-01-01 to 2001-08-22: return")
         assert len(result.plot().data) == 5
 
     def test_a_rule_that_never_trades_has_tables_without_rows(self):
@@ -221,24 +221,26 @@ class TestSweep:
 
     def test_all_points_live_through_the_same_bars(self, ledger):
         result = sweep(RULE, BARS, self.GRID, ledger=ledger)
-        assert set(result.frame["observations"]) == {600.0 - 40}
+        assert result.batch.observations == 600 - 40
         assert result.start == BARS.index[40]
 
-    def test_interrupted_it_keeps_and_counts_what_is_finished(self, ledger, monkeypatch):
+    def test_interrupted_it_keeps_and_counts_what_is_finished_and_a_second_call_goes_on(self, ledger, monkeypatch):
         import tradelib.backtest.sweeps as module
 
-        calls = []
+        grid, blocks = {"strategy.fast": range(2, 12), "strategy.slow": range(20, 35)}, module._run_blocks
 
-        def stop_at_third(*arguments, **options):
-            calls.append(1)
-            if len(calls) == 3:
-                raise KeyboardInterrupt
-            return evaluate(*arguments, **options)
+        def stop_after_the_first(*arguments):
+            yield next(blocks(*arguments))
+            raise KeyboardInterrupt
 
-        monkeypatch.setattr(module, "evaluate", stop_at_third)
-        result = sweep(RULE, BARS, self.GRID, ledger=ledger)
-        assert result.interrupted
-        assert len(result.frame) == ledger.summary("TrendFollowing|PROBE|1d").count == 2
+        monkeypatch.setattr(module, "_run_blocks", stop_after_the_first)
+        part = sweep(RULE, BARS, grid, ledger=ledger, workers=1)
+        assert part.interrupted
+        assert len(part.frame) == ledger.summary("TrendFollowing|PROBE|1d").count == 64
+        monkeypatch.undo()
+        rest = sweep(RULE, BARS, grid, ledger=ledger, resume=part)
+        assert (len(rest.frame), rest.new_trials, rest.interrupted) == (150, 86, False)
+        pd.testing.assert_frame_equal(rest.frame, sweep(RULE, BARS, grid, ledger=ledger).frame, check_exact=True)
 
     def test_the_best_point_has_the_highest_figure(self, ledger):
         result = sweep(RULE, BARS, {**self.GRID, "rebalance_band": [0.0, 0.2]}, ledger=ledger)
@@ -259,7 +261,7 @@ class TestSweep:
             ({"strategy.slow": []}, r"no values for \['strategy.slow'\]"),
             ({"strategy.slwo": [3]}, "did you mean 'strategy.slow'"),
             ({"strategy.slow": [5]}, "no point of the grid is a valid rule"),
-            ({"strategy.slow": [700]}, "longest warm-up of the grid is 700 bars, the data has 600"),
+            ({"strategy.slow": [700]}, "longest warm-up of the points is 600 bars or more, the data has 600"),
         ],
     )
     def test_a_grid_that_cannot_be_run_is_refused(self, ledger, grid, message):

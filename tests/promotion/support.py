@@ -187,7 +187,8 @@ def _trade(
     done = (
         {"quantity": quantity, "price": price, "fee": paid} if filled else {"quantity": 0.0, "price": None, "fee": 0.0}
     )
-    told = {"client_order_id": name, "status": kernel.STATUS_NAMES[status], "reason": "", "venue_order_id": "1"}
+    status_name = "filled" if filled else "rejected"
+    told = {"client_order_id": name, "status": status_name, "reason": "", "venue_order_id": "1"}
     entries += [(journal.INTENT, intent), (journal.ORDER, {**told, **done})]
     return (float(kernel.cash_after(cash, quantity, price, paid)), position + quantity) if filled else (cash, position)
 

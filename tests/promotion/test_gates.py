@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -175,17 +176,20 @@ def test_a_strategy_that_writes_into_its_bars_writes_into_a_copy(bars: pd.DataFr
 def test_a_backtest_that_differs_when_interpreted_is_refused(
     bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = gates.simulate, []
+    real, calls = gates.evaluate, []
 
-    def drifting(*arrays: Any, **settings: Any) -> Any:
-        simulation = real(*arrays, **settings)
+    def drifting(*arguments: Any, **settings: Any) -> Any:
+        result = real(*arguments, **settings)
         calls.append(0)
-        return simulation._replace(cash=np.nextafter(simulation.cash, np.inf)) if len(calls) == 1 else simulation
+        if len(calls) > 1:
+            return result
+        simulation = result.simulation._replace(equity=np.nextafter(result.simulation.equity, np.inf))
+        return replace(result, simulation=simulation)
 
-    monkeypatch.setattr(gates, "simulate", drifting)
+    monkeypatch.setattr(gates, "evaluate", drifting)
     failed = gates.determinism(trend(), bars)
     assert not failed.passed
-    assert "cash differs" in failed.explanation
+    assert "equity differs" in failed.explanation
 
 
 def test_an_intact_bundle_passes_and_a_flipped_byte_is_found(

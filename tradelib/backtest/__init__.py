@@ -1,29 +1,47 @@
-"""Backtests: one decision function, one accounting kernel, immutable results, counted trials."""
+"""Backtests: one decision function, one trading machine, immutable results, counted trials."""
 
 from tradelib._lazy import attach
 
 _HOMES = {
     "Costs": "costs",
     "DecisionRule": "decision",
+    "FeeTier": "costs",
     "Market": "costs",
+    "Order": "orders",
     "Result": "result",
     "SweepResult": "sweeps",
     "TrialLedger": "trials",
+    "grid": "orders",
     "run": "engine",
+    "run_orders": "orders",
+    "run_portfolio": "portfolio",
+    "run_positions": "portfolio",
+    "run_signals": "engine",
+    "run_weights": "portfolio",
     "summary_metrics": "metrics",
     "sweep": "sweeps",
+    "weighted_returns": "portfolio",
 }
 
 __all__ = [
     "Costs",
     "DecisionRule",
+    "FeeTier",
     "Market",
+    "Order",
     "Result",
     "SweepResult",
     "TrialLedger",
+    "grid",
     "run",
+    "run_orders",
+    "run_portfolio",
+    "run_positions",
+    "run_signals",
+    "run_weights",
     "summary_metrics",
     "sweep",
+    "weighted_returns",
 ]
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

@@ -1,7 +1,8 @@
 """The accounting kernel: what an order, a fill, a fee and an account are, in one place.
 
-Research runs `simulate` compiled over arrays; the paper venue and the runner call the very same small functions one bar
-at a time, interpreted. There is no second implementation, and no fastmath, so both give the same bits.
+The trading machine (`tradelib.backtest.machine`) runs these functions compiled over arrays; the paper venue and the
+runner call the very same ones a bar at a time, interpreted. There is no second implementation, and no fastmath, so both
+give the same bits.
 
 Conventions: a decision on bar *t* sees everything up to its close; its order fills at the open of *t+1*; an order of
 the last bar never fills. Market orders slip against you by a fraction of the open. The fee is `rate x quantity x fill
@@ -12,53 +13,30 @@ quote currency, quantities in the base asset, rates and slippage as fractions (0
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
-
-import numpy as np
 
 from tradelib._jit import jit
 
 __all__ = [
     "FILLED",
     "NO_CASH",
-    "PENDING",
-    "STATUS_NAMES",
-    "STATUS_REASONS",
-    "Simulation",
     "admissible",
+    "adverse_fraction",
+    "affordable_quantity",
+    "borrow_cost",
     "cash_after",
     "equity",
     "fee",
     "fill_price",
+    "funding_payment",
+    "interest_cost",
+    "liquidation_price",
     "order_quantity",
     "position_after",
-    "simulate",
+    "quantity_to_reach",
 ]
 
 FILLED = 0
 NO_CASH = 1
-PENDING = 2
-
-STATUS_NAMES = {FILLED: "filled", NO_CASH: "rejected", PENDING: "pending"}
-STATUS_REASONS = {
-    FILLED: "",
-    NO_CASH: "not enough equity for this exposure at the fill price",
-    PENDING: "placed on the last bar: there is no next open",
-}
-
-
-class Simulation(NamedTuple):
-    """Arrays of one run: per bar of the account float64 `(n,)`, per order `(k,)` in order of decision."""
-
-    equity: np.ndarray
-    cash: np.ndarray
-    position: np.ndarray
-    order_bar: np.ndarray
-    order_quantity: np.ndarray
-    order_price: np.ndarray
-    order_fee: np.ndarray
-    order_slippage: np.ndarray
-    order_status: np.ndarray
 
 
 @jit
@@ -99,21 +77,103 @@ def equity(cash: float, position: float, close: float) -> float:
 
 @jit
 def admissible(
-    cash: float, position: float, quantity: float, price: float, fee_paid: float, maximum_leverage: float
+    cash: float,
+    position: float,
+    quantity: float,
+    price: float,
+    fee_paid: float,
+    maximum_leverage: float,
+    other_value: float = 0.0,
+    other_exposure: float = 0.0,
 ) -> int:
     """`FILLED` if the account can carry this fill, else `NO_CASH`.
 
     What only reduces a position is always allowed. Otherwise the exposure after the fill must not exceed
     `maximum_leverage` times the equity after the fill; with a leverage of 1 and a long position that says: cash >= 0.
+    `other_value`, `other_exposure`: signed and absolute value of the account's other positions.
     """
     after = position + quantity
     if after * position >= 0.0 and abs(after) <= abs(position):
         return FILLED
-    exposure = abs(after) * price
-    remaining = cash_after(cash, quantity, price, fee_paid) + after * price
+    exposure = abs(after) * price + other_exposure
+    remaining = cash_after(cash, quantity, price, fee_paid) + after * price + other_value
     if exposure - maximum_leverage * remaining <= 1e-9 * exposure:
         return FILLED
     return NO_CASH
+
+
+@jit
+def affordable_quantity(
+    cash: float,
+    position: float,
+    quantity: float,
+    price: float,
+    fee_rate: float,
+    maximum_leverage: float,
+    lots_per_unit: float,
+    other_value: float = 0.0,
+    other_exposure: float = 0.0,
+) -> float:
+    """The part of `quantity` that the account can carry at `price`, its fee included; rounded toward zero to lots.
+
+    Solves `exposure after = maximum_leverage x equity after` for the part that opens; with a leverage of 1 and no other
+    position that is `cash / (price x (1 + fee_rate))`.
+    """
+    side = 1.0 if quantity > 0.0 else -1.0
+    closing = min(abs(position), abs(quantity)) if position * quantity < 0.0 else 0.0
+    held = 0.0 if closing > 0.0 else abs(position)
+    worth = cash + position * price + other_value - fee_rate * price * closing
+    room = maximum_leverage * worth - other_exposure - held * price
+    opening = min(max(room, 0.0) / (price * (1.0 + maximum_leverage * fee_rate)), abs(quantity) - closing)
+    total = closing + opening
+    if lots_per_unit > 0.0:
+        total = math.floor(total * lots_per_unit + 1e-9) / lots_per_unit
+    return side * total
+
+
+@jit
+def adverse_fraction(slippage: float, half_spread: float, impact: float, quantity: float, volume: float) -> float:
+    """How far a market or stop fill is worse than its reference price: slippage + half the spread + impact.
+
+    Impact is the square-root law on the share of the bar's volume: `impact x sqrt(|quantity| / volume)`. Source:
+    Almgren, Thum, Hauptmann and Li (2005), "Direct estimation of equity market impact", with exponent 1/2.
+    """
+    fraction = slippage + half_spread
+    if impact > 0.0:
+        fraction += impact * math.sqrt(abs(quantity) / volume)
+    return fraction
+
+
+@jit
+def funding_payment(position: float, price: float, rate: float) -> float:
+    """Funding of a perpetual: what a position pays (negative: receives) at `rate` of its value; longs pay shorts."""
+    return position * price * rate
+
+
+@jit
+def borrow_cost(position: float, price: float, rate: float) -> float:
+    """Cost of one bar of borrowing the asset that is sold short, at `rate` per bar of its value."""
+    return rate * max(-position, 0.0) * price
+
+
+@jit
+def interest_cost(cash: float, rate: float) -> float:
+    """Interest of one bar on borrowed cash, at `rate` per bar."""
+    return rate * max(-cash, 0.0)
+
+
+@jit
+def liquidation_price(
+    cash: float, position: float, maintenance_margin: float, other_value: float, other_exposure: float
+) -> float:
+    """Price at which equity falls to `maintenance_margin` x exposure, the other positions standing still.
+
+    Solves `cash + other_value + position x p = maintenance_margin x (other_exposure + |position| x p)`; NaN where no
+    positive price does that.
+    """
+    slope = position - maintenance_margin * abs(position)
+    level = (maintenance_margin * other_exposure - cash - other_value) / slope if slope != 0.0 else math.nan
+    return level if level > 0.0 else math.nan
 
 
 @jit
@@ -136,12 +196,22 @@ def order_quantity(
     """
     if math.isnan(target_weight):
         return 0.0
+    if rebalance_band == math.inf and equity_now > 0.0 and target_weight * position > 0.0:
+        return 0.0
     wanted = 0.0
     if target_weight != 0.0 and equity_now > 0.0:
         present = position * close / equity_now
         if present * target_weight > 0.0 and abs(target_weight - present) <= rebalance_band:
             return 0.0
         wanted = target_weight * equity_now / close
+    return quantity_to_reach(wanted, position, close, lots_per_unit, minimum_notional)
+
+
+@jit
+def quantity_to_reach(
+    wanted: float, position: float, close: float, lots_per_unit: float, minimum_notional: float
+) -> float:
+    """Signed quantity from `position` to `wanted` units: whole lots, 0.0 below the minimum notional."""
     if lots_per_unit > 0.0:
         wanted_lots = math.copysign(math.floor(abs(wanted) * lots_per_unit + 1e-9), wanted)
         held_lots = math.copysign(math.floor(abs(position) * lots_per_unit + 0.5), position)
@@ -151,94 +221,3 @@ def order_quantity(
     if quantity == 0.0 or abs(quantity) * close < minimum_notional:
         return 0.0
     return quantity
-
-
-@jit(nogil=True)
-def _simulate(
-    open_: np.ndarray,
-    close: np.ndarray,
-    target_weight: np.ndarray,
-    first: int,
-    cash: float,
-    fee_rate: float,
-    slippage: float,
-    rebalance_band: float,
-    lots_per_unit: float,
-    minimum_notional: float,
-    maximum_leverage: float,
-) -> tuple:
-    n = close.shape[0]
-    bars = n - first
-    equities, cashes, positions = np.empty(bars), np.empty(bars), np.empty(bars)
-    order_bar = np.empty(bars + 1, np.int64)
-    order_status = np.empty(bars + 1, np.int64)
-    orders = np.zeros((4, bars + 1))
-    count = 0
-    position = 0.0
-    pending = 0.0
-    if first > 0:
-        t = first - 1
-        pending = order_quantity(
-            target_weight[t], rebalance_band, cash, close[t], position, lots_per_unit, minimum_notional
-        )
-        if pending != 0.0:
-            order_bar[0], order_status[0], orders[0, 0], count = t, PENDING, pending, 1
-    for t in range(first, n):
-        if pending != 0.0:
-            side = 1.0 if pending > 0.0 else -1.0
-            price = fill_price(open_[t], side, slippage)
-            fee_paid = fee(pending, price, fee_rate)
-            status = admissible(cash, position, pending, price, fee_paid, maximum_leverage)
-            k = count - 1
-            order_status[k] = status
-            orders[1, k] = price
-            if status == FILLED:
-                orders[2, k] = fee_paid
-                orders[3, k] = abs(pending) * abs(price - open_[t])
-                cash = cash_after(cash, pending, price, fee_paid)
-                position = position_after(position, pending, lots_per_unit)
-        i = t - first
-        equities[i], cashes[i], positions[i] = equity(cash, position, close[t]), cash, position
-        pending = order_quantity(
-            target_weight[t], rebalance_band, equities[i], close[t], position, lots_per_unit, minimum_notional
-        )
-        if pending != 0.0:
-            order_bar[count], order_status[count], orders[0, count] = t, PENDING, pending
-            count += 1
-    return equities, cashes, positions, order_bar[:count], order_status[:count], orders[:, :count]
-
-
-def simulate(
-    open_: np.ndarray,
-    close: np.ndarray,
-    target_weight: np.ndarray,
-    *,
-    first: int,
-    cash: float,
-    fee_rate: float,
-    slippage: float,
-    rebalance_band: float = 0.0,
-    lots_per_unit: float = 0.0,
-    minimum_notional: float = 0.0,
-    maximum_leverage: float = 1.0,
-) -> Simulation:
-    """Trade target weights through one account; market orders only.
-
-    `open_`, `close`, `target_weight`: float64 `(n,)`, prices finite and positive (the caller checks). The account lives
-    from bar `first`; the decision of the bar before it may fill at its open. Order bars count from the start of the
-    arrays.
-    """
-    equities, cashes, positions, bar, status, orders = _simulate(
-        open_,
-        close,
-        target_weight,
-        first,
-        float(cash),
-        float(fee_rate),
-        float(slippage),
-        float(rebalance_band),
-        float(lots_per_unit),
-        float(minimum_notional),
-        float(maximum_leverage),
-    )
-    return Simulation(equities, cashes, positions, bar, orders[0], orders[1], orders[2], orders[3], status)

@@ -61,7 +61,8 @@ def readme(
     """The bundle's README.md. Says nothing that differs between two commits of equal content."""
     config = rule.to_config()
     parts = [("strategy", _call(config["strategy"])), ("sizing", _call(config["sizing"]))]
-    parts.append(("rebalance band", f"{rule.rebalance_band!r} of equity"))
+    band = "entries and exits only" if rule.rebalance_band is None else f"{rule.rebalance_band!r} of equity"
+    parts.append(("rebalance band", band))
     return _PAGE.format(
         name=name,
         meaning=_MEANING[permission],

@@ -9,16 +9,21 @@ keep `Ledger.head()` somewhere else (a signed bundle, a report) and pass it to `
 
 `append` returns when the entry is on the disk (write-ahead log, `synchronous=FULL`). A second append with a key that
 exists writes nothing and returns the old entry, so a program that was killed may simply say everything again.
+
+Opening and closing a file costs ten times the append between them. `shared` is for callers that append one entry now
+and the next one soon: it keeps the ledgers of a process open. What is durable, and when, is the same.
 """
 
 from __future__ import annotations
 
+import atexit
 import difflib
 import hashlib
 import json
 import math
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,7 +35,7 @@ from typing import Any, NamedTuple, NoReturn, Self
 
 from tradelib.errors import LedgerError
 
-__all__ = ["GENESIS", "Entry", "Ledger", "Verification", "canonical", "digest"]
+__all__ = ["GENESIS", "Entry", "Ledger", "Verification", "canonical", "digest", "release", "shared"]
 
 GENESIS = "0" * 64
 """The hash that the first entry names as its predecessor, and the head of an empty ledger."""
@@ -208,6 +213,8 @@ class Ledger:
     Raises `LedgerError` where the file is missing (read-only), locked, damaged, or not a ledger. A ledger belongs to
     the thread and the process that opened it; several processes may append to one file, each with its own.
     """
+
+    _one_thread = True
 
     def __init__(
         self,
@@ -449,7 +456,11 @@ class Ledger:
             mode += "&immutable=1"
         try:
             self._open = sqlite3.connect(
-                f"{self.path.resolve().as_uri()}?mode={mode}", uri=True, timeout=self._timeout, isolation_level=None
+                f"{self.path.resolve().as_uri()}?mode={mode}",
+                uri=True,
+                timeout=self._timeout,
+                isolation_level=None,
+                check_same_thread=self._one_thread,
             )
             self._open.text_factory = _lenient_text
         except sqlite3.Error as error:
@@ -580,3 +591,112 @@ def _against(expected: tuple[int, str] | None, proven: int, passed: Mapping[int,
     if passed.get(sequence) != known:
         return sequence, f"entry {sequence} is not the one that was there before: history was rewritten up to it"
     return None, ""
+
+
+# Ledgers that stay open -----------------------------------------------------------------------------------------------
+
+
+class _SharedLedger(Ledger):
+    """A ledger that the threads of a process take in turns, under the lock of `_Shared`."""
+
+    _one_thread = False
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        # Whoever copies the file while it is open finds all of it there: nothing waits in the write-ahead log.
+        self._connected().execute("PRAGMA wal_autocheckpoint=1")
+        self._file = _file_at(self.path)
+
+    def _connected(self) -> sqlite3.Connection:
+        with self._database() as connection:
+            return connection
+
+    def stands(self) -> bool:
+        """True while the file that was opened is the file at the path; raises where its schema has lost a guard."""
+        if self._open is None or self._file != _file_at(self.path):
+            return False
+        self._check_identity(self._connected())
+        return True
+
+
+class _Shared:
+    """The ledgers that a process keeps open, the least recently used first."""
+
+    limit = 8
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._ledgers: dict[Path, _SharedLedger] = {}
+
+    def at(self, path: Path) -> _SharedLedger:
+        ledger = self._standing(path) or _SharedLedger(path)
+        self._ledgers[path] = ledger
+        for oldest in list(self._ledgers)[: -self.limit]:
+            self.release(oldest)
+        return ledger
+
+    def _standing(self, path: Path) -> _SharedLedger | None:
+        ledger = self._ledgers.pop(path, None)
+        if ledger is None:
+            return None
+        stands = False
+        try:
+            stands = ledger.stands()
+        finally:
+            if not stands:
+                ledger.close()
+        return ledger if stands else None
+
+    def release(self, path: Path) -> None:
+        ledger = self._ledgers.pop(path, None)
+        if ledger is not None:
+            ledger.close()
+
+    def release_all(self) -> None:
+        for path in list(self._ledgers):
+            self.release(path)
+
+
+_shared = _Shared()
+_inherited: list[_Shared] = []
+
+
+def _after_fork() -> None:
+    """SQLite forbids a child to use, or even to close, what its parent opened: keep it untouched and start afresh."""
+    global _shared
+    _inherited.append(_shared)
+    _shared = _Shared()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+atexit.register(lambda: _shared.release_all())
+
+
+@contextmanager
+def shared(path: str | os.PathLike[str]) -> Iterator[Ledger]:
+    """The one open ledger of this process at `path`, for the length of a `with` block; made where there is none.
+
+    Threads wait for each other; a forked child opens its own; a file that was deleted or replaced since is opened
+    anew. It is closed when the process ends, by `release`, or when eight others were used since. Durability is that
+    of `Ledger`. Do not keep it beyond the block.
+    """
+    pool = _shared
+    with pool.lock:
+        yield pool.at(Path(os.path.abspath(path)))
+
+
+def release(path: str | os.PathLike[str]) -> None:
+    """Close the shared ledger at `path`, before its file is moved, overwritten or deleted; none open: nothing done."""
+    pool = _shared
+    with pool.lock:
+        pool.release(Path(os.path.abspath(path)))
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """What tells one file from another, whatever their names; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

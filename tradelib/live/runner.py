@@ -210,7 +210,7 @@ class _Run:
             row = self.bundle.rule.decisions(self.feed.history()).iloc[-1]
             wanted = kernel.order_quantity(
                 float(row["target_weight"]),
-                float(self.bundle.rule.rebalance_band),
+                float(self.bundle.rule.band),
                 equity,
                 bar.close,
                 account.position,

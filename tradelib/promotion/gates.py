@@ -25,8 +25,10 @@ import pandas as pd
 from pydantic import Field, JsonValue
 
 from tradelib._jit import compiling, interpreted
+from tradelib.backtest.costs import Costs, Market
 from tradelib.backtest.decision import DecisionRule
-from tradelib.backtest.kernel import simulate
+from tradelib.backtest.engine import evaluate
+from tradelib.backtest.machine import Simulation
 from tradelib.bundle import TrustStore, verify_bundle
 from tradelib.data.bars import content_digest
 from tradelib.errors import ParameterError, TradelibError
@@ -321,9 +323,9 @@ def determinism(rule: DecisionRule, bars: pd.DataFrame, execution: Mapping[str, 
     pairs += _decision_pairs("rebuilt from its configuration", first, twin.decisions(bars))
     with interpreted():
         pairs += _decision_pairs("with interpreted kernels", first, rule.decisions(bars))
-        plain = _backtest(bars, first, rule.rebalance_band, settings)
-    for what, other in (("run twice", _backtest(bars, first, rule.rebalance_band, settings)), ("interpreted", plain)):
-        pairs += _account_pairs(what, _backtest(bars, first, rule.rebalance_band, settings), other)
+        plain = _backtest(rule, bars, settings)
+    for what, other in (("run twice", _backtest(rule, bars, settings)), ("interpreted", plain)):
+        pairs += _account_pairs(what, _backtest(rule, bars, settings), other)
     pairs.append(
         ("the bars were changed by the rule", "" if content_digest(bars) == before else "their digest differs")
     )
@@ -356,9 +358,10 @@ def _account(execution: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(execution.get(name, default)) for name, default in _ACCOUNT.items()}
 
 
-def _backtest(bars: pd.DataFrame, decisions: pd.DataFrame, band: float, account: Mapping[str, float]) -> Any:
-    opens, closes, weights = bars["open"].to_numpy(), bars["close"].to_numpy(), decisions["target_weight"].to_numpy()
-    return simulate(opens, closes, weights, first=0, rebalance_band=band, **account)
+def _backtest(rule: DecisionRule, bars: pd.DataFrame, account: Mapping[str, float]) -> Simulation:
+    costs = Costs(fee_rate=account["fee_rate"], slippage=account["slippage"])
+    market = Market(**{name: account[name] for name in ("lots_per_unit", "minimum_notional", "maximum_leverage")})
+    return evaluate(rule, bars, costs=costs, market=market, cash=account["cash"]).simulation
 
 
 def _decision_pairs(what: str, one: pd.DataFrame, other: pd.DataFrame) -> list[tuple[str, str]]:
@@ -374,9 +377,10 @@ def _decision_pairs(what: str, one: pd.DataFrame, other: pd.DataFrame) -> list[t
     return pairs
 
 
-def _account_pairs(what: str, one: Any, other: Any) -> list[tuple[str, str]]:
+def _account_pairs(what: str, one: Simulation, other: Simulation) -> list[tuple[str, str]]:
     pairs = []
-    for name, left, right in zip(one._fields, one, other, strict=True):
+    for name in ("equity", "orders", "fills", "entries"):
+        left, right = getattr(one, name), getattr(other, name)
         same = left.shape == right.shape and left.tobytes() == right.tobytes()
         pairs.append((f"backtest {what}", "" if same else f"{name} differs"))
     return pairs

@@ -47,7 +47,7 @@ def quantstats_report(
             returns,
             benchmark=other,
             output=str(page),
-            title=title or f"{type(result.rule.strategy).__name__} on {result.bars.attrs.get('symbol', '')}",
+            title=title or result.title,
             periods_per_year=result.periods_per_year,
             strategy_title="Strategy",
             match_dates=False,

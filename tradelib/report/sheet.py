@@ -63,8 +63,7 @@ def tear_sheet(
     `benchmark`: simple returns on the bars of the result (a Series; its name is shown), "hold" for the traded asset
     bought and held without costs, or None. `ParameterError` when it does not cover every bar.
     """
-    attrs = result.bars.attrs
-    told = f"{type(result.rule.strategy).__name__} on {attrs.get('symbol', '')} {attrs.get('timeframe', '')}".strip()
+    told = f"{result.title} {result.panel.timeframe}"
     return TearSheet(result, _benchmark(result, benchmark), title or told)
 
 
@@ -112,9 +111,12 @@ def _header(sheet: TearSheet) -> Markup:
 
 
 def _settings(result: Result) -> str:
+    if result.rule is None:
+        return f"run with {result.name}"
     config = result.rule.to_config()
     parts = [f"{part['name']}({_arguments(part['params'])})" for part in (config["strategy"], config["sizing"])]
-    return f"{', '.join(parts)}, rebalance band {config['rebalance_band']:g}"
+    band = config["rebalance_band"]
+    return f"{', '.join(parts)}, {'entries and exits only' if band is None else f'rebalance band {band:g}'}"
 
 
 def _arguments(params: Mapping[str, Any]) -> str:

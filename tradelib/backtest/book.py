@@ -1,0 +1,279 @@
+"""What the trading machine remembers: tables of numbers with named columns, for compiled and interpreted code alike.
+
+Every table is a float64 array; a row is an order, a fill, an entry of the cash book or a symbol, a column is one of the
+constants below. Whole numbers (bars, symbols, codes) are stored as floats, exact up to 2**53. NaN means "does not
+apply". Prices and amounts are in quote currency, quantities in units of the asset (signed: a sale is negative).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = [
+    "CAUSES",
+    "ENTRY_KINDS",
+    "ORDER_KINDS",
+    "REASONS",
+    "STATUSES",
+    "UNITS",
+    "Machine",
+    "Tape",
+    "empty_machine",
+    "grown",
+    "policy_rows",
+    "rule_vector",
+    "term_rows",
+]
+
+NONE = -1.0
+"""No order, no symbol, no row."""
+
+# What an order is.
+MARKET, LIMIT, STOP, STOP_LIMIT, TRAILING, LIQUIDATING = (float(code) for code in range(6))
+ORDER_KINDS = ("market", "limit", "stop", "stop_limit", "trailing_stop", "liquidation")
+
+# What became of it.
+FILLED, REJECTED, WORKING, CANCELLED, EXPIRED = (float(code) for code in range(5))
+STATUSES = ("filled", "rejected", "pending", "cancelled", "expired")
+
+# Why it was placed.
+(SIGNAL, EXPLICIT, STOP_LOSS, TAKE_PROFIT, TRAILING_STOP, BREAK_EVEN, TIME_EXIT, SCALING, LIQUIDATION, DAY_LIMIT,
+ DRAWDOWN_LIMIT, GRID) = (float(code) for code in range(12))  # fmt: skip
+REASONS = (
+    "signal",
+    "order",
+    "stop_loss",
+    "take_profit",
+    "trailing_stop",
+    "break_even",
+    "time_exit",
+    "scale_in",
+    "liquidation",
+    "daily_loss",
+    "drawdown",
+    "grid",
+)
+
+# Why it was refused or withdrawn.
+(ALLOWED, NO_CASH, BELOW_MINIMUM, BELOW_LOT, TOO_MANY_POSITIONS, TOO_MUCH_EXPOSURE, TOO_MUCH_HEAT, DAY_HALT,
+ DRAWDOWN_HALT, LOSS_HALT, COOLING_DOWN, BLACKLISTED, NO_DISTANCE, NOTHING_TO_REDUCE, SIBLING_FILLED, POSITION_CLOSED,
+ REPLACED, NO_NEXT_OPEN, NO_VOLUME, TIME_OVER) = (float(code) for code in range(20))  # fmt: skip
+CAUSES = (
+    "",
+    "not enough equity for this exposure at the fill price",
+    "below the market's minimum notional",
+    "less than one lot",
+    "limit: too many open positions",
+    "limit: too much gross exposure",
+    "limit: too much portfolio heat",
+    "limit: halted for the day after the daily loss",
+    "limit: halted after the drawdown",
+    "limit: halted after consecutive losses",
+    "limit: the symbol is cooling down",
+    "limit: the symbol is blacklisted",
+    "the protective distance is not known yet",
+    "there is no position to reduce",
+    "another order of its group was filled",
+    "its position was closed",
+    "replaced: the average entry price changed",
+    "placed on the last bar: there is no next open",
+    "the bar has no volume to trade against",
+    "its time was over",
+)
+
+# Distances of protective levels: of the entry price, in quote currency, in multiples of the ATR, or a price itself.
+FRACTION, PRICE, ATR, LEVEL_ITSELF = (float(code) for code in range(4))
+UNITS = ("fraction", "price", "atr", "level")
+
+# The cash book: what moved cash without a trade (the first four), and what happened to the account.
+FUNDING, BORROWING, INTEREST, LIQUIDATION_FEE, MARGIN_CALL, DAY_STOP, DRAWDOWN_STOP, LOSS_STOP = (
+    float(code) for code in range(8)
+)
+ENTRY_KINDS = (
+    "funding",
+    "borrow",
+    "interest",
+    "liquidation_fee",
+    "margin_call",
+    "daily_loss_halt",
+    "drawdown_halt",
+    "loss_halt",
+)
+
+# Columns of an order.
+(ASSET, KIND, QUANTITY, LEVEL, UP, LIMIT_PRICE, TRAIL, TRAIL_UNIT, EXTREME, ACTIVATION, BREAK_AT, BREAK_TO, PLACED,
+ EXPIRES, STATUS, CAUSE, REASON, GROUP, NEXT, REDUCES, ATTACHED, SPACING, POLICY, FILL_BAR, PAID_PRICE, ORDER_FEE,
+ ORDER_SLIPPAGE, TAG, WEIGHT) = range(29)  # fmt: skip
+ORDER_COLUMNS = 29
+
+# Columns of a fill.
+(FILL_AT, FILL_ROW, FILL_ASSET, FILL_ORDER, FILL_QUANTITY, FILL_PRICE, FILL_REFERENCE, FILL_FEE, FILL_SLIPPAGE,
+ FILL_REASON, FILL_MAKER, FILL_CASH, FILL_POSITION, FILL_SEQUENCE) = range(14)  # fmt: skip
+FILL_COLUMNS = 14
+
+# Columns of an entry of the cash book.
+ENTRY_BAR, ENTRY_ASSET, ENTRY_KIND, ENTRY_AMOUNT, ENTRY_CASH, ENTRY_SEQUENCE = range(6)
+ENTRY_COLUMNS = 6
+
+# Columns of a symbol: its position and the window of prices inside of which none of its working orders acts.
+(POSITION, AVERAGE, ENTERED, OPENED_AT, CLOSED_AT, PROFIT, BLOCKED, FIRST, FLOOR, CEILING, HIGHEST, LOWEST, MOVING,
+ TIMED, HELD_POLICY, LIQUIDATOR, INSIDE) = range(17)  # fmt: skip
+ASSET_COLUMNS = 17
+
+# The account.
+(CASH, PEAK, DAY, DAY_EQUITY, STREAK, LOSS_UNTIL, DRAWDOWN_UNTIL, DAY_HALTED, TRADED, CALLED, IN_MARKET, EQUITY,
+ PLANNED_AT, PLANNED_COUNT, PLANNED_EXPOSURE, PLANNED_HEAT) = range(16)  # fmt: skip
+ACCOUNT_COLUMNS = 16
+
+# Counters.
+ORDERS, FILLS, ENTRIES, NEXT_BAR, QUEUED, LINKED, SCRIPTED = range(7)
+COUNTERS = 7
+
+# Terms of trading a symbol.
+(MAKER_RATE, TAKER_RATE, SLIPPAGE, HALF_SPREAD, IMPACT, LOTS, MINIMUM, BORROW_RATE) = range(8)  # fmt: skip
+TERM_COLUMNS = 8
+
+# Rules of the account and limits of risk.
+(LEVERAGE, MAINTENANCE, LIQUIDATION_RATE, INTEREST_RATE, BAND, IN_UNITS, FIT_TO_CASH, TIER_BARS, MAX_POSITIONS,
+ MAX_EXPOSURE, MAX_HEAT, MAX_DAY_LOSS, MAX_DRAWDOWN, DRAWDOWN_BARS, MAX_LOSSES, LOSS_BARS,
+ COOLDOWN) = range(17)  # fmt: skip
+RULE_COLUMNS = 17
+
+LADDER = 8
+"""Rungs of the longest take-profit ladder."""
+
+# Columns of a policy: exits and scale-in of one symbol, or of one explicit order.
+(STOP_AT, STOP_UNIT, TRAIL_BY, TRAIL_BY_UNIT, TRAIL_FROM, TRAIL_FROM_UNIT, EVEN_AT, EVEN_UNIT, EVEN_OFFSET, EXIT_AFTER,
+ REENTERS, REFUSED, SCALE_ORDERS, SCALE_STEP, SCALE_UNIT, SCALE_FACTOR, SCALE_AGAINST, PROTECTS, RUNGS,
+ RUNG) = range(20)  # fmt: skip
+POLICY_COLUMNS = RUNG + 3 * LADDER
+"""From `RUNG` on three columns per rung: distance, unit, share of the entered quantity."""
+
+
+class Tape(NamedTuple):
+    """Market data of a run, read-only. `open` ... `volume`: `(n, a)`; what is not used has the shape `(0, a)`.
+
+    `atr`: distance per bar known at its close. `fine_*`: finer bars, those of bar t in the rows `fine_first[t]` to
+    `fine_first[t + 1]`. `funding_open`, `funding_inside`: sum of the rates that fall due at the bar's open, and later
+    inside of it. `day`: number of the UTC day per bar.
+    """
+
+    open: np.ndarray
+    high: np.ndarray
+    low: np.ndarray
+    close: np.ndarray
+    volume: np.ndarray
+    atr: np.ndarray
+    fine_open: np.ndarray
+    fine_high: np.ndarray
+    fine_low: np.ndarray
+    fine_close: np.ndarray
+    fine_first: np.ndarray
+    funding_open: np.ndarray
+    funding_inside: np.ndarray
+    day: np.ndarray
+
+
+class Machine(NamedTuple):
+    """The whole state of an account and the rules that move it. A copy of its arrays is a checkpoint."""
+
+    account: np.ndarray
+    assets: np.ndarray
+    orders: np.ndarray
+    queue: np.ndarray
+    fills: np.ndarray
+    entries: np.ndarray
+    counts: np.ndarray
+    terms: np.ndarray
+    rules: np.ndarray
+    policies: np.ndarray
+    tiers: np.ndarray
+    traded: np.ndarray
+
+
+def rule_vector(**values: float) -> np.ndarray:
+    """Rules of an account that allows everything with its own money, with `values` by (lower-case) column name."""
+    rules = np.zeros(RULE_COLUMNS)
+    for column in (MAX_POSITIONS, MAX_EXPOSURE, MAX_HEAT, MAX_DAY_LOSS, MAX_DRAWDOWN, DRAWDOWN_BARS, MAX_LOSSES):
+        rules[column] = math.inf
+    rules[LEVERAGE] = 1.0
+    for name, value in values.items():
+        rules[globals()[name.upper()]] = value
+    return rules
+
+
+def term_rows(assets: int, **values: float | np.ndarray) -> np.ndarray:
+    """Terms of trading, `(a, TERM_COLUMNS)`, free of charge but for `values` by (lower-case) column name."""
+    terms = np.zeros((assets, TERM_COLUMNS))
+    for name, value in values.items():
+        terms[:, globals()[name.upper()]] = value
+    return terms
+
+
+def policy_rows(count: int) -> np.ndarray:
+    """`count` policies that do nothing."""
+    policies = np.full((count, POLICY_COLUMNS), math.nan)
+    policies[:, [REENTERS, REFUSED, SCALE_ORDERS, PROTECTS, RUNGS]] = 0.0
+    policies[:, EXIT_AFTER] = math.inf
+    return policies
+
+
+def empty_machine(
+    assets: int,
+    bars: int,
+    *,
+    cash: float,
+    first: int = 0,
+    terms: np.ndarray,
+    rules: np.ndarray,
+    policies: np.ndarray | None = None,
+    tiers: np.ndarray | None = None,
+    capacity: int = 256,
+) -> Machine:
+    """An account with `cash` before bar `first`, without positions or orders; `capacity` rows to start with.
+
+    The decision on the bar before `first` is its first one.
+    """
+    capacity += 32 * assets
+    account = np.zeros(ACCOUNT_COLUMNS)
+    account[[CASH, PEAK, DAY_EQUITY, EQUITY]] = cash
+    account[[DAY, LOSS_UNTIL, DRAWDOWN_UNTIL, PLANNED_AT]] = NONE
+    table = np.zeros((assets, ASSET_COLUMNS))
+    table[:, [FIRST, LIQUIDATOR, INSIDE]] = NONE
+    table[:, CLOSED_AT] = -math.inf
+    table[:, [FLOOR, LOWEST]] = -math.inf
+    table[:, [CEILING, HIGHEST]] = math.inf
+    table[:, HELD_POLICY] = np.arange(assets)
+    counts = np.zeros(COUNTERS, np.int64)
+    counts[NEXT_BAR] = max(first - 1, 0)
+    tiers = np.zeros((0, 3)) if tiers is None else tiers
+    return Machine(
+        account,
+        table,
+        np.empty((capacity, ORDER_COLUMNS)),
+        np.empty(capacity, np.int64),
+        np.empty((capacity, FILL_COLUMNS)),
+        np.empty((capacity, ENTRY_COLUMNS)),
+        counts,
+        terms,
+        rules,
+        policy_rows(assets) if policies is None else policies,
+        tiers,
+        np.zeros(bars if len(tiers) else 0),
+    )
+
+
+def grown(machine: Machine) -> Machine:
+    """The same state with twice the room in its tables."""
+
+    def double(table: np.ndarray) -> np.ndarray:
+        larger = np.empty((2 * len(table), *table.shape[1:]), table.dtype)
+        larger[: len(table)] = table
+        return larger
+
+    return machine._replace(
+        **{name: double(getattr(machine, name)) for name in ("orders", "queue", "fills", "entries")}
+    )

@@ -1,0 +1,501 @@
+"""Orders at work: what a fill does to an account, and what it leaves behind.
+
+Functions on the tables of `book.Machine`; prices and costs come from `kernel`. Positions die with their protective
+orders. After a protective exit a symbol is blocked on that side until its signal has changed.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tradelib._jit import jit
+from tradelib.backtest import book
+from tradelib.backtest.book import Machine, Tape
+from tradelib.backtest.kernel import (
+    admissible,
+    adverse_fraction,
+    affordable_quantity,
+    cash_after,
+    fee,
+    fill_price,
+    liquidation_price,
+    position_after,
+)
+
+__all__ = [
+    "cancel_attached",
+    "enter_cash",
+    "execute",
+    "finish",
+    "link",
+    "new_order",
+    "refresh_window",
+    "trail",
+    "watch_margin",
+]
+
+
+@jit(_nrt=False, forceinline=True)
+def new_order(m: Machine, a: int, kind: float, quantity: float, reason: float, bar: float) -> int:
+    """Append an order for symbol `a`, decided on `bar`; NaN `quantity` means whatever is held then. Returns its row."""
+    k = m.counts[book.ORDERS]
+    m.counts[book.ORDERS] = k + 1
+    for column in range(book.ORDER_COLUMNS):
+        m.orders[k, column] = math.nan
+    m.orders[k, book.ASSET] = a
+    m.orders[k, book.KIND] = kind
+    m.orders[k, book.QUANTITY] = quantity
+    m.orders[k, book.REASON] = reason
+    m.orders[k, book.PLACED] = bar
+    m.orders[k, book.EXPIRES] = math.inf
+    m.orders[k, book.STATUS] = book.WORKING
+    m.orders[k, book.CAUSE] = book.ALLOWED
+    m.orders[k, book.GROUP] = 0.0
+    m.orders[k, book.NEXT] = book.NONE
+    m.orders[k, book.REDUCES] = 0.0
+    m.orders[k, book.ATTACHED] = 0.0
+    m.orders[k, book.SPACING] = 0.0
+    m.orders[k, book.POLICY] = book.NONE
+    m.orders[k, book.ORDER_FEE] = 0.0
+    m.orders[k, book.ORDER_SLIPPAGE] = 0.0
+    return k
+
+
+@jit(_nrt=False)
+def enter_cash(m: Machine, t: int, a: float, kind: float, amount: float) -> None:
+    """Book `amount` (negative: paid) that is not a trade; with 0.0 an event."""
+    e = m.counts[book.ENTRIES]
+    m.counts[book.ENTRIES] = e + 1
+    m.account[book.CASH] += amount
+    m.entries[e, book.ENTRY_BAR] = t
+    m.entries[e, book.ENTRY_ASSET] = a
+    m.entries[e, book.ENTRY_KIND] = kind
+    m.entries[e, book.ENTRY_AMOUNT] = amount
+    m.entries[e, book.ENTRY_CASH] = m.account[book.CASH]
+    m.entries[e, book.ENTRY_SEQUENCE] = e + m.counts[book.FILLS]
+
+
+@jit(_nrt=False)
+def link(m: Machine, k: int) -> None:
+    """Put a resting order to work and widen nothing: its symbol's price window closes in on it."""
+    a = int(m.orders[k, book.ASSET])
+    m.orders[k, book.NEXT] = m.assets[a, book.FIRST]
+    m.assets[a, book.FIRST] = k
+    m.counts[book.LINKED] += 1
+    if not math.isnan(m.orders[k, book.TRAIL]) or not math.isnan(m.orders[k, book.BREAK_AT]):
+        m.assets[a, book.MOVING] += 1.0
+        if m.orders[k, book.UP] > 0.0:
+            m.assets[a, book.LOWEST] = math.inf
+        else:
+            m.assets[a, book.HIGHEST] = -math.inf
+    if m.orders[k, book.EXPIRES] != math.inf:
+        m.assets[a, book.TIMED] += 1.0
+    narrow_window(m.orders, m.assets, a, k)
+
+
+@jit(_nrt=False)
+def narrow_window(orders: np.ndarray, assets: np.ndarray, a: int, k: int) -> None:
+    """Make order `k` bound the prices at which nothing happens."""
+    level = orders[k, book.LEVEL]
+    if orders[k, book.UP] > 0.0:
+        if level < assets[a, book.CEILING]:
+            assets[a, book.CEILING] = level
+    elif level > assets[a, book.FLOOR]:
+        assets[a, book.FLOOR] = level
+
+
+@jit(_nrt=False)
+def refresh_window(orders: np.ndarray, assets: np.ndarray, a: int) -> None:
+    """Window of prices, exclusive, inside of which no working order of symbol `a` acts."""
+    assets[a, book.FLOOR], assets[a, book.CEILING] = -math.inf, math.inf
+    k = int(assets[a, book.FIRST])
+    while k >= 0:
+        narrow_window(orders, assets, a, k)
+        k = int(orders[k, book.NEXT])
+
+
+@jit(_nrt=False)
+def unlink(m: Machine, k: int) -> None:
+    a = int(m.orders[k, book.ASSET])
+    following = m.orders[k, book.NEXT]
+    i = int(m.assets[a, book.FIRST])
+    if i == k:
+        m.assets[a, book.FIRST] = following
+    else:
+        while int(m.orders[i, book.NEXT]) != k:
+            i = int(m.orders[i, book.NEXT])
+        m.orders[i, book.NEXT] = following
+    m.orders[k, book.NEXT] = book.NONE
+    m.counts[book.LINKED] -= 1
+    if not math.isnan(m.orders[k, book.TRAIL]) or not math.isnan(m.orders[k, book.BREAK_AT]):
+        m.assets[a, book.MOVING] -= 1.0
+        if m.assets[a, book.MOVING] == 0.0:
+            m.assets[a, book.HIGHEST], m.assets[a, book.LOWEST] = math.inf, -math.inf
+    if m.orders[k, book.EXPIRES] != math.inf:
+        m.assets[a, book.TIMED] -= 1.0
+
+
+@jit(_nrt=False, forceinline=True)
+def finish(m: Machine, k: int, t: int, status: float, cause: float) -> None:
+    """End of an order: its status, the cause, and off the list of working orders (a market order was never on it)."""
+    m.orders[k, book.STATUS] = status
+    m.orders[k, book.CAUSE] = cause
+    m.orders[k, book.FILL_BAR] = t
+    if m.orders[k, book.KIND] != book.MARKET:
+        unlink(m, k)
+
+
+@jit(_nrt=False)
+def cancel_attached(m: Machine, a: int, t: int, scaling_too: bool, cause: float) -> None:
+    """Withdraw the orders that belong to the position of `a`: its exits, and what would scale it in."""
+    k = int(m.assets[a, book.FIRST])
+    while k >= 0:
+        following = int(m.orders[k, book.NEXT])
+        attached = m.orders[k, book.ATTACHED]
+        if attached == 1.0 or (scaling_too and attached == 2.0):
+            finish(m, k, t, book.CANCELLED, cause)
+            if k == int(m.assets[a, book.LIQUIDATOR]):
+                m.assets[a, book.LIQUIDATOR] = book.NONE
+        k = following
+
+
+@jit(_nrt=False)
+def _cancel_siblings(m: Machine, k: int, t: int) -> None:
+    """One cancels the other: withdraw what shares the group of the filled order."""
+    group = m.orders[k, book.GROUP]
+    i = int(m.assets[int(m.orders[k, book.ASSET]), book.FIRST])
+    while i >= 0:
+        following = int(m.orders[i, book.NEXT])
+        if m.orders[i, book.GROUP] == group:
+            finish(m, i, t, book.CANCELLED, book.SIBLING_FILLED)
+        i = following
+
+
+@jit(_nrt=False)
+def distance(value: float, unit: float, price: float, atr: float) -> float:
+    """A distance in quote currency from a fraction of `price`, from itself, or from multiples of `atr`."""
+    if unit == book.FRACTION:
+        return value * price
+    return value * atr if unit == book.ATR else value
+
+
+@jit(_nrt=False)
+def level_at(value: float, unit: float, price: float, atr: float, direction: float) -> float:
+    """The price `value` away from `price` in `direction` (+1 up); a level stands for itself."""
+    return value if unit == book.LEVEL_ITSELF else price + direction * distance(value, unit, price, atr)
+
+
+@jit(_nrt=False)
+def known_atr(tape: Tape, t: int, a: int) -> float:
+    """The ATR that was known before bar `t` began; NaN where it was not."""
+    return tape.atr[t - 1, a] if t > 0 and tape.atr.shape[0] > 0 else math.nan
+
+
+@jit(_nrt=False)
+def _exit_order(
+    m: Machine, a: int, kind: float, quantity: float, reason: float, t: int, level: float, up: float
+) -> int:
+    k = new_order(m, a, kind, quantity, reason, t)
+    m.orders[k, book.LEVEL] = level
+    m.orders[k, book.UP] = up
+    m.orders[k, book.REDUCES] = 1.0
+    m.orders[k, book.ATTACHED] = 1.0
+    return k
+
+
+@jit(_nrt=False)
+def _attach_stop(m: Machine, a: int, t: int, p: int, side: float, entry: float, atr: float) -> None:
+    """The stop-loss and the break-even move share one order: a stop that may be moved once."""
+    level = level_at(m.policies[p, book.STOP_AT], m.policies[p, book.STOP_UNIT], entry, atr, -side)
+    trigger = level_at(m.policies[p, book.EVEN_AT], m.policies[p, book.EVEN_UNIT], entry, atr, side)
+    if math.isnan(level) and math.isnan(trigger):
+        return
+    k = _exit_order(m, a, book.STOP, math.nan, book.STOP_LOSS, t, level, -side)
+    m.orders[k, book.BREAK_AT] = trigger
+    m.orders[k, book.BREAK_TO] = entry * (1.0 + side * m.policies[p, book.EVEN_OFFSET])
+    link(m, k)
+
+
+@jit(_nrt=False)
+def _attach_trailing(m: Machine, a: int, t: int, p: int, side: float, entry: float, atr: float) -> None:
+    value, unit = m.policies[p, book.TRAIL_BY], m.policies[p, book.TRAIL_BY_UNIT]
+    if math.isnan(value):
+        return
+    k = _exit_order(m, a, book.TRAILING, math.nan, book.TRAILING_STOP, t, math.nan, -side)
+    m.orders[k, book.TRAIL] = value if unit == book.FRACTION else distance(value, unit, entry, atr)
+    m.orders[k, book.TRAIL_UNIT] = unit
+    m.orders[k, book.EXTREME] = entry
+    m.orders[k, book.ACTIVATION] = level_at(
+        m.policies[p, book.TRAIL_FROM], m.policies[p, book.TRAIL_FROM_UNIT], entry, atr, side
+    )
+    trail(m.orders, k, entry)
+    link(m, k)
+
+
+@jit(_nrt=False)
+def trail(orders: np.ndarray, k: int, extreme: float) -> None:
+    """Move a trailing level to `extreme` once that has reached the activation; it follows, it never retreats."""
+    up = orders[k, book.UP]
+    orders[k, book.EXTREME] = extreme
+    activation = orders[k, book.ACTIVATION]
+    if not math.isnan(activation) and (extreme - activation) * up > 0.0:
+        return
+    offset = orders[k, book.TRAIL] * (extreme if orders[k, book.TRAIL_UNIT] == book.FRACTION else 1.0)
+    orders[k, book.LEVEL] = extreme + up * offset
+
+
+@jit(_nrt=False)
+def _attach_ladder(m: Machine, a: int, t: int, p: int, side: float, entry: float, atr: float) -> None:
+    """Take-profit rungs, each a share of the position; where the shares sum to one, the last rung closes the rest."""
+    held, lots = abs(m.assets[a, book.POSITION]), m.terms[a, book.LOTS]
+    rungs = int(m.policies[p, book.RUNGS])
+    total = 0.0
+    for rung in range(rungs):
+        column = book.RUNG + 3 * rung
+        share = m.policies[p, column + 2]
+        total += share
+        quantity = share * held
+        if lots > 0.0:
+            quantity = math.floor(quantity * lots + 1e-9) / lots
+        if rung == rungs - 1 and total >= 1.0 - 1e-12:
+            quantity = math.nan
+        level = level_at(m.policies[p, column], m.policies[p, column + 1], entry, atr, side)
+        k = _exit_order(m, a, book.LIMIT, -side * quantity, book.TAKE_PROFIT, t, level, side)
+        link(m, k)
+        if quantity == 0.0:
+            finish(m, k, t, book.REJECTED, book.BELOW_LOT)
+
+
+@jit(_nrt=False)
+def _attach_exits(m: Machine, tape: Tape, t: int, a: int) -> None:
+    """Protective orders around the average entry price, as the position's policy says."""
+    p = int(m.assets[a, book.HELD_POLICY])
+    side = 1.0 if m.assets[a, book.POSITION] > 0.0 else -1.0
+    entry, atr = m.assets[a, book.AVERAGE], known_atr(tape, t, a)
+    _attach_stop(m, a, t, p, side, entry, atr)
+    _attach_trailing(m, a, t, p, side, entry, atr)
+    _attach_ladder(m, a, t, p, side, entry, atr)
+
+
+@jit(_nrt=False)
+def _attach_scaling(m: Machine, tape: Tape, t: int, a: int, quantity: float, price: float) -> None:
+    """Orders that add to the position: with the move (stops) or against it (limits), each `factor` times the last."""
+    p = int(m.assets[a, book.HELD_POLICY])
+    side = 1.0 if quantity > 0.0 else -1.0
+    against = m.policies[p, book.SCALE_AGAINST] == 1.0
+    step = distance(m.policies[p, book.SCALE_STEP], m.policies[p, book.SCALE_UNIT], price, known_atr(tape, t, a))
+    size, lots = quantity, m.terms[a, book.LOTS]
+    for i in range(int(m.policies[p, book.SCALE_ORDERS])):
+        size *= m.policies[p, book.SCALE_FACTOR]
+        whole = math.copysign(math.floor(abs(size) * lots + 1e-9) / lots, size) if lots > 0.0 else size
+        k = new_order(m, a, book.LIMIT if against else book.STOP, whole, book.SCALING, t)
+        m.orders[k, book.LEVEL] = price + (-side if against else side) * step * (i + 1)
+        m.orders[k, book.UP] = -side if against else side
+        m.orders[k, book.ATTACHED] = 2.0
+        link(m, k)
+
+
+@jit(_nrt=False)
+def _rearm(m: Machine, k: int, t: int) -> None:
+    """A grid order that was filled comes back on the other side, one spacing away."""
+    spacing, quantity = m.orders[k, book.SPACING], m.orders[k, book.QUANTITY]
+    side = 1.0 if quantity > 0.0 else -1.0
+    i = new_order(m, int(m.orders[k, book.ASSET]), book.LIMIT, -quantity, book.GRID, t)
+    m.orders[i, book.LEVEL] = m.orders[k, book.LEVEL] + side * spacing
+    m.orders[i, book.UP] = side
+    m.orders[i, book.SPACING] = spacing
+    m.orders[i, book.TAG] = m.orders[k, book.TAG]
+    link(m, i)
+
+
+@jit(_nrt=False, forceinline=True)
+def fee_rate(m: Machine, a: int, maker: bool) -> float:
+    """Maker or taker rate of symbol `a`; with tiers the one that the traded volume has reached."""
+    rate = m.terms[a, book.MAKER_RATE] if maker else m.terms[a, book.TAKER_RATE]
+    for tier in range(m.tiers.shape[0]):
+        if m.account[book.TRADED] >= m.tiers[tier, 0]:
+            rate = m.tiers[tier, 1] if maker else m.tiers[tier, 2]
+    return rate
+
+
+@jit(_nrt=False, forceinline=True)
+def _wanted(m: Machine, k: int, position: float) -> float:
+    """Signed quantity of order `k` now: all that is held for NaN, never more than is held for a reducing order."""
+    quantity = m.orders[k, book.QUANTITY]
+    if math.isnan(quantity):
+        return -position
+    if m.orders[k, book.REDUCES] == 1.0:
+        if quantity * position >= 0.0:
+            return 0.0
+        return math.copysign(min(abs(quantity), abs(position)), quantity)
+    return quantity
+
+
+@jit(_nrt=False)
+def execute(
+    m: Machine,
+    tape: Tape,
+    t: int,
+    row: int,
+    k: int,
+    reference: float,
+    slips: bool,
+    maker: bool,
+    other_value: float,
+    other_exposure: float,
+) -> bool:
+    """Fill order `k` at `reference` (made worse where it `slips`), or end it with the reason why not.
+
+    `row`: finer bar of the fill, -1 for none. `other_value`, `other_exposure`: of the account's other positions.
+    """
+    a = int(m.orders[k, book.ASSET])
+    position = m.assets[a, book.POSITION]
+    quantity = _wanted(m, k, position)
+    if quantity == 0.0:
+        finish(m, k, t, book.CANCELLED, book.NOTHING_TO_REDUCE)
+        return False
+    volume = tape.volume[t, a] if m.terms[a, book.IMPACT] > 0.0 else math.inf
+    if slips and volume == 0.0:
+        finish(m, k, t, book.REJECTED, book.NO_VOLUME)
+        return False
+    terms_slip, spread, impact = m.terms[a, book.SLIPPAGE], m.terms[a, book.HALF_SPREAD], m.terms[a, book.IMPACT]
+    worse = adverse_fraction(terms_slip, spread, impact, quantity, volume) if slips else 0.0
+    price = fill_price(reference, 1.0 if quantity > 0.0 else -1.0, worse)
+    rate, lots, cash = fee_rate(m, a, maker), m.terms[a, book.LOTS], m.account[book.CASH]
+    leverage = m.rules[book.LEVERAGE]
+    paid = fee(quantity, price, rate)
+    if admissible(cash, position, quantity, price, paid, leverage, other_value, other_exposure) != 0:
+        fits = m.rules[book.FIT_TO_CASH] == 1.0
+        if fits:
+            quantity = affordable_quantity(
+                cash, position, quantity, price, rate, leverage, lots, other_value, other_exposure
+            )
+        if not fits or quantity == 0.0 or abs(quantity) * price < m.terms[a, book.MINIMUM]:
+            m.orders[k, book.PAID_PRICE] = price
+            finish(m, k, t, book.REJECTED, book.NO_CASH)
+            return False
+        paid = fee(quantity, price, rate)
+    _book_fill(m, t, row, k, quantity, price, reference, paid, maker)
+    _settle(m, tape, t, k, quantity, price, paid)
+    if m.rules[book.MAINTENANCE] > 0.0:
+        watch_margin(m, a, t, other_value, other_exposure)
+    return True
+
+
+@jit(_nrt=False)
+def watch_margin(m: Machine, a: int, t: int, other_value: float, other_exposure: float) -> None:
+    """Keep one order at the price at which symbol `a` brings the account down to its maintenance margin."""
+    position, k = m.assets[a, book.POSITION], int(m.assets[a, book.LIQUIDATOR])
+    if position == 0.0:
+        return
+    side = 1.0 if position > 0.0 else -1.0
+    if k < 0:
+        k = _exit_order(m, a, book.LIQUIDATING, math.nan, book.LIQUIDATION, t, math.nan, -side)
+        link(m, k)
+        m.assets[a, book.LIQUIDATOR] = k
+    cash, maintenance = m.account[book.CASH], m.rules[book.MAINTENANCE]
+    m.orders[k, book.LEVEL] = liquidation_price(cash, position, maintenance, other_value, other_exposure)
+    refresh_window(m.orders, m.assets, a)
+
+
+@jit(_nrt=False, forceinline=True)
+def _book_fill(
+    m: Machine, t: int, row: int, k: int, quantity: float, price: float, reference: float, paid: float, maker: bool
+) -> None:
+    """Cash, position, the fill's row and the order's."""
+    a = int(m.orders[k, book.ASSET])
+    slippage = abs(quantity) * abs(price - reference)
+    m.account[book.CASH] = cash_after(m.account[book.CASH], quantity, price, paid)
+    if m.tiers.shape[0] > 0:
+        m.account[book.TRADED] += abs(quantity) * price
+        m.traded[t] += abs(quantity) * price
+    f = m.counts[book.FILLS]
+    m.counts[book.FILLS] = f + 1
+    m.fills[f, book.FILL_AT] = t
+    m.fills[f, book.FILL_ROW] = row
+    m.fills[f, book.FILL_ASSET] = a
+    m.fills[f, book.FILL_ORDER] = k
+    m.fills[f, book.FILL_QUANTITY] = quantity
+    m.fills[f, book.FILL_PRICE] = price
+    m.fills[f, book.FILL_REFERENCE] = reference
+    m.fills[f, book.FILL_FEE] = paid
+    m.fills[f, book.FILL_SLIPPAGE] = slippage
+    m.fills[f, book.FILL_REASON] = m.orders[k, book.REASON]
+    m.fills[f, book.FILL_MAKER] = 1.0 if maker else 0.0
+    m.fills[f, book.FILL_CASH] = m.account[book.CASH]
+    m.fills[f, book.FILL_POSITION] = position_after(m.assets[a, book.POSITION], quantity, m.terms[a, book.LOTS])
+    m.fills[f, book.FILL_SEQUENCE] = f + m.counts[book.ENTRIES]
+    m.orders[k, book.QUANTITY] = quantity
+    m.orders[k, book.PAID_PRICE] = price
+    m.orders[k, book.ORDER_FEE] = paid
+    m.orders[k, book.ORDER_SLIPPAGE] = slippage
+
+
+@jit(_nrt=False, forceinline=True)
+def _settle(m: Machine, tape: Tape, t: int, k: int, quantity: float, price: float, paid: float) -> None:
+    """What a fill means for the position, its trade, and the orders around it."""
+    a = int(m.orders[k, book.ASSET])
+    before = m.assets[a, book.POSITION]
+    after = position_after(before, quantity, m.terms[a, book.LOTS])
+    finish(m, k, t, book.FILLED, book.ALLOWED)
+    m.assets[a, book.POSITION] = after
+    opening = abs(quantity)
+    if before * quantity < 0.0:
+        closed = min(abs(before), abs(quantity))
+        opening = abs(quantity) - closed
+        gain = (price - m.assets[a, book.AVERAGE]) * math.copysign(closed, before)
+        m.assets[a, book.PROFIT] += gain - paid * (closed / abs(quantity))
+        if before * after <= 0.0:
+            _close_trade(m, a, t, k, before)
+    if after != 0.0 and (before == 0.0 or before * after < 0.0):
+        _open_trade(m, tape, t, k, after, price, paid * (abs(after) / abs(quantity)))
+    elif after != 0.0 and opening > 0.0 and before * quantity > 0.0:
+        average = (m.assets[a, book.AVERAGE] * abs(before) + price * opening) / abs(after)
+        m.assets[a, book.AVERAGE] = average
+        m.assets[a, book.ENTERED] += opening
+        m.assets[a, book.PROFIT] -= paid
+        if m.policies[int(m.assets[a, book.HELD_POLICY]), book.PROTECTS] == 1.0:
+            cancel_attached(m, a, t, False, book.REPLACED)
+            _attach_exits(m, tape, t, a)
+    if m.orders[k, book.GROUP] > 0.0:
+        _cancel_siblings(m, k, t)
+    if m.orders[k, book.SPACING] > 0.0:
+        _rearm(m, k, t)
+    refresh_window(m.orders, m.assets, a)
+
+
+@jit(_nrt=False, forceinline=True)
+def _close_trade(m: Machine, a: int, t: int, k: int, before: float) -> None:
+    """The position went through zero: its orders die, the streak of losses is counted, the side may be blocked."""
+    if m.assets[a, book.FIRST] >= 0.0:
+        cancel_attached(m, a, t, True, book.POSITION_CLOSED)
+    m.account[book.STREAK] = m.account[book.STREAK] + 1.0 if m.assets[a, book.PROFIT] < 0.0 else 0.0
+    m.assets[a, book.CLOSED_AT] = t
+    m.assets[a, book.LIQUIDATOR] = book.NONE
+    m.assets[a, book.PROFIT] = 0.0
+    m.assets[a, book.ENTERED] = 0.0
+    m.assets[a, book.AVERAGE] = 0.0
+    reason, p = m.orders[k, book.REASON], int(m.assets[a, book.HELD_POLICY])
+    protective = reason >= book.STOP_LOSS and reason <= book.LIQUIDATION and reason != book.SCALING
+    if protective and m.policies[p, book.REENTERS] == 0.0:
+        m.assets[a, book.BLOCKED] = 1.0 if before > 0.0 else -1.0
+
+
+@jit(_nrt=False, forceinline=True)
+def _open_trade(m: Machine, tape: Tape, t: int, k: int, after: float, price: float, paid: float) -> None:
+    """A new position: average price, exits and scale-in from the order's own policy, else the symbol's."""
+    a = int(m.orders[k, book.ASSET])
+    own = m.orders[k, book.POLICY]
+    m.assets[a, book.HELD_POLICY] = own if own >= 0.0 else a
+    m.assets[a, book.AVERAGE] = price
+    m.assets[a, book.ENTERED] = abs(after)
+    m.assets[a, book.OPENED_AT] = t
+    m.assets[a, book.PROFIT] = -paid
+    m.assets[a, book.BLOCKED] = 0.0
+    p = int(m.assets[a, book.HELD_POLICY])
+    if m.policies[p, book.PROTECTS] == 1.0:
+        _attach_exits(m, tape, t, a)
+    if m.policies[p, book.SCALE_ORDERS] > 0.0:
+        _attach_scaling(m, tape, t, a, after, price)

@@ -1,0 +1,152 @@
+"""The machine's tables as DataFrames: orders, fills, trades, the cash book, and what was held at each close."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from tradelib.backtest import book
+from tradelib.backtest.machine import Simulation
+from tradelib.backtest.trades import TRADE_COLUMNS, excursions, round_trips
+
+__all__ = ["cash_book", "cash_series", "fill_table", "order_table", "position_table", "trade_array", "trade_table"]
+
+
+def _named(codes: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Names of float codes; "" for a code below zero."""
+    return np.asarray([*names, ""], dtype=object)[codes.astype(np.int64)]
+
+
+def _times(bars: np.ndarray, index: pd.DatetimeIndex) -> pd.DatetimeIndex:
+    """Open times of bar numbers, NaT for NaN."""
+    known = ~np.isnan(bars)
+    return pd.DatetimeIndex(index[np.where(known, bars, 0).astype(np.int64)].where(known))
+
+
+def order_table(simulation: Simulation, index: pd.DatetimeIndex, symbols: Sequence[str]) -> pd.DataFrame:
+    """Every order in the sequence of placing.
+
+    `time`: bar on whose close it was decided. `fill_time`: bar of its end (fill, rejection, cancellation), NaT while it
+    works. `quantity` is signed; `limit`, `stop` are its prices; `price` is what was paid, NaN if nothing was. `origin`
+    says why it was placed, `reason` why it was not filled.
+    """
+    orders = simulation.orders
+    orders = orders[~((orders[:, book.KIND] == book.LIQUIDATING) & (orders[:, book.STATUS] != book.FILLED))]
+    status, cause, kind = orders[:, book.STATUS], orders[:, book.CAUSE].copy(), orders[:, book.KIND]
+    waiting = (status == book.WORKING) & (kind == book.MARKET)
+    cause[waiting] = book.NO_NEXT_OPEN
+    quantity, level = orders[:, book.QUANTITY], orders[:, book.LEVEL]
+    side = np.where(np.isnan(quantity), orders[:, book.UP], quantity)
+    is_limit = kind == book.LIMIT
+    columns = {
+        "time": _times(orders[:, book.PLACED], index),
+        "fill_time": _times(orders[:, book.FILL_BAR], index),
+        "symbol": _named(orders[:, book.ASSET], symbols),
+        "kind": _named(kind, book.ORDER_KINDS),
+        "side": np.where(side > 0, "buy", "sell"),
+        "quantity": quantity,
+        "limit": np.where(is_limit, level, orders[:, book.LIMIT_PRICE]),
+        "stop": np.where(is_limit | (kind == book.MARKET), np.nan, level),
+        "price": orders[:, book.PAID_PRICE],
+        "fee": orders[:, book.ORDER_FEE],
+        "slippage_cost": orders[:, book.ORDER_SLIPPAGE],
+        "status": _named(status, book.STATUSES),
+        "origin": _named(orders[:, book.REASON], book.REASONS),
+        "reason": _named(cause, book.CAUSES),
+    }
+    return pd.DataFrame(columns)
+
+
+def fill_table(simulation: Simulation, index: pd.DatetimeIndex, symbols: Sequence[str]) -> pd.DataFrame:
+    """Every fill in the sequence of execution: bar, signed quantity, price, reference price, costs, what came of it."""
+    fills = simulation.fills
+    columns = {
+        "time": _times(fills[:, book.FILL_AT], index),
+        "symbol": _named(fills[:, book.FILL_ASSET], symbols),
+        "side": np.where(fills[:, book.FILL_QUANTITY] > 0, "buy", "sell"),
+        "quantity": fills[:, book.FILL_QUANTITY],
+        "price": fills[:, book.FILL_PRICE],
+        "reference": fills[:, book.FILL_REFERENCE],
+        "fee": fills[:, book.FILL_FEE],
+        "slippage_cost": fills[:, book.FILL_SLIPPAGE],
+        "liquidity": np.where(fills[:, book.FILL_MAKER] == 1.0, "maker", "taker"),
+        "origin": _named(fills[:, book.FILL_REASON], book.REASONS),
+        "position": fills[:, book.FILL_POSITION],
+        "cash": fills[:, book.FILL_CASH],
+    }
+    return pd.DataFrame(columns)
+
+
+def trade_array(simulation: Simulation, close: np.ndarray) -> np.ndarray:
+    """Round trips as `(m, TRADE_COLUMNS)`; `close`: `(n, a)`."""
+    lots = simulation.machine.terms[:, book.LOTS]
+    last = int(simulation.machine.counts[book.NEXT_BAR]) - 1
+    return round_trips(simulation.fills, last, close[last], lots)
+
+
+def trade_table(
+    trades: np.ndarray, index: pd.DatetimeIndex, symbols: Sequence[str], high: np.ndarray, low: np.ndarray
+) -> pd.DataFrame:
+    """Round trips: times, side, average prices, `profit` net of fees, `return` on the entry value, `mae` and `mfe`."""
+    columns = dict(zip(TRADE_COLUMNS, trades.T, strict=True))
+    far = excursions(trades, high, low)
+    table = {
+        "entry_time": _times(columns["entry_bar"], index),
+        "exit_time": _times(columns["exit_bar"], index),
+        "symbol": _named(columns["asset"], symbols),
+        "side": np.where(columns["side"] > 0, "long", "short"),
+        "quantity": columns["quantity"],
+        "entry_price": columns["entry_price"],
+        "exit_price": columns["exit_price"],
+        "profit": columns["profit"],
+        "return": columns["profit"] / (columns["quantity"] * columns["entry_price"]),
+        "fees": columns["fees"],
+        "bars": (columns["exit_bar"] - columns["entry_bar"]).astype(np.int64),
+        "mae": far[:, 0],
+        "mfe": far[:, 1],
+        "reason": _named(columns["reason"], book.REASONS),
+        "open": columns["open"] == 1.0,
+    }
+    return pd.DataFrame(table)
+
+
+def cash_book(simulation: Simulation, index: pd.DatetimeIndex, symbols: Sequence[str]) -> pd.DataFrame:
+    """Cash that moved without a trade (funding, borrowing, interest, liquidation fees), and events of the account."""
+    entries = simulation.entries
+    columns = {
+        "time": _times(entries[:, book.ENTRY_BAR], index),
+        "symbol": _named(entries[:, book.ENTRY_ASSET], symbols),
+        "kind": _named(entries[:, book.ENTRY_KIND], book.ENTRY_KINDS),
+        "amount": entries[:, book.ENTRY_AMOUNT],
+        "cash": entries[:, book.ENTRY_CASH],
+    }
+    return pd.DataFrame(columns)
+
+
+def _step(bars: np.ndarray, values: np.ndarray, length: int, before: float) -> np.ndarray:
+    """A step function: the last of `values` at or before each of `length` bars, `before` until the first."""
+    edges = np.concatenate([bars, [length]])
+    lengths = np.diff(np.concatenate([[0], edges]))
+    return np.repeat(np.concatenate([[before], values]), lengths)
+
+
+def position_table(simulation: Simulation, first: int, assets: int) -> np.ndarray:
+    """Signed quantity held at each close of the account, `(bars, a)`; exactly what the machine held."""
+    bars, fills = len(simulation.equity), simulation.fills
+    held = np.empty((bars, assets))
+    for a in range(assets):
+        mine = fills[fills[:, book.FILL_ASSET] == a] if assets > 1 else fills
+        at = mine[:, book.FILL_AT].astype(np.int64) - first
+        held[:, a] = _step(at, mine[:, book.FILL_POSITION], bars, 0.0)
+    return held
+
+
+def cash_series(simulation: Simulation, first: int, cash: float) -> np.ndarray:
+    """Cash at each close of the account, `(bars,)`; exactly what the machine held."""
+    fills, entries = simulation.fills, simulation.entries
+    at = np.concatenate([fills[:, book.FILL_AT], entries[:, book.ENTRY_BAR]]).astype(np.int64) - first
+    after = np.concatenate([fills[:, book.FILL_CASH], entries[:, book.ENTRY_CASH]])
+    order = np.argsort(np.concatenate([fills[:, book.FILL_SEQUENCE], entries[:, book.ENTRY_SEQUENCE]]), kind="stable")
+    return _step(at[order], after[order], len(simulation.equity), cash)
