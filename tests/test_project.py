@@ -15,6 +15,7 @@ from tests.run import attributes
 
 NOTEBOOKS = sorted(path.relative_to(PROJECT) for path in PROJECT.glob("nbs/*/*.ipynb"))
 MODULES = sorted(path.relative_to(PROJECT) for path in PROJECT.glob("tradelib/**/*.py"))
+WRITTEN = [path for path in MODULES if path.name != "_modidx.py"]  # nbdev's index of the notebooks is nobody's reading
 OFFERING = [path for path in MODULES if not path.name.startswith("_") or path.name == "__init__.py"]
 HOW_TOS = ("Add a strategy", "Add an indicator", "Add a gate", "Add a venue")
 
@@ -50,9 +51,9 @@ def test_notebooks_are_numbered_in_reading_order_without_doubles() -> None:
 
 
 def test_functions_and_files_stay_small() -> None:
-    measured = [item for path in MODULES for item in code.functions(path)]
+    measured = [item for path in WRITTEN for item in code.functions(path)]
 
-    none(code.long_functions(measured) + code.long_files(MODULES))
+    none(code.long_functions(measured) + code.long_files(WRITTEN))
 
 
 def test_every_module_says_what_it_offers_and_documents_it() -> None:

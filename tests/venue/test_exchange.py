@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.backtest.support import simulate
 from tests.venue.support import DAY, FIRST, exchange, market, recorded
-from tradelib.backtest import kernel
+from tradelib.backtest import book, kernel
 from tradelib.errors import DataError, ParameterError, VenueError
 from tradelib.venue.exchange import Kline, Order, PaperExchange, Reason, Refusal
 
@@ -299,7 +300,7 @@ def test_a_run_of_targets_on_the_venue_is_the_engines_run() -> None:
     random = np.random.default_rng(3)
     weights = np.where(random.random(60) < 0.3, 0.0, random.uniform(0.0, 0.9, 60))
     terms = {"fee_rate": 0.001, "slippage": 0.0005, "lots_per_unit": lots, "minimum_notional": 5.0}
-    research = kernel.simulate(
+    research = simulate(
         bars["open"].to_numpy(), bars["close"].to_numpy(), weights, first=5, cash=10_000.0, rebalance_band=0.05, **terms
     )
     venue = exchange(bars, start=5, cash=10_000.0, pace="manual", **terms)
@@ -313,7 +314,7 @@ def test_a_run_of_targets_on_the_venue_is_the_engines_run() -> None:
         venue.step()
         equities.append(venue.equity())
     assert equities == research.equity.tolist()
-    filled = research.order_quantity[research.order_status == kernel.FILLED]
+    filled = research.order_quantity[research.order_status == book.FILLED]
     assert [order.side * order.quantity for order in venue.orders] == filled.tolist()
     assert len(filled) > 20
 
