@@ -22,7 +22,7 @@ from tradelib.bundle import Execution, load_bundle, make_golden, reproduce_golde
 from tradelib.bundle import format as sealing
 from tradelib.data.sources import embedded
 from tradelib.errors import BundleError
-from tradelib.risk.sizing import FixedFraction
+from tradelib.risk import Exits, FixedFraction, Limits
 from tradelib.strategies import Strategy, TrendFollowing
 
 
@@ -137,6 +137,10 @@ REFUSED: dict[str, tuple[Callable[[Any], dict[str, Any]], str]] = {
     "strategy outside of the package": (
         lambda w: {"rule": DecisionRule(strategy=Foreign(), sizing=FixedFraction())},
         "outside of the sealed package",
+    ),
+    "policies that the runner would ignore": (
+        lambda w: {"rule": w.contents.rule.replace(exits=Exits(stop_loss=0.05), limits=Limits(maximum_drawdown=0.2))},
+        "has exits and limits, which the runner does not act on",
     ),
     "wrong warm-up": (
         lambda w: {"execution": replace(w.contents.execution, warmup=3)},

@@ -304,6 +304,11 @@ ATTACKS: dict[str, tuple[Callable[[Path, Any], None], str, str]] = {
         "content",
         "'passed' is there twice",
     ),
+    "an insider adds a policy that the runner would ignore": (
+        edited("rule.json", lambda rule: {**rule, "exits": {"stop_loss": {"value": 0.05, "unit": "fraction"}}}),
+        "content",
+        "has exits, which the runner does not act on",
+    ),
     "gates are no list": (payload("evidence/gates.json", b"{}"), "content", "must be a list"),
     "figure is NaN": (payload("evidence/figures.json", b'{"sharpe":NaN}'), "content", "NaN is not a JSON number"),
     "figure overflows": (payload("evidence/figures.json", b'{"sharpe":1e999}'), "content", "larger than any float"),

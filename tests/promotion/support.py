@@ -24,6 +24,8 @@ GATES = (
     ("causality", "safety"),
     ("decision_parity", "safety"),
     ("determinism", "safety"),
+    ("engine_crosscheck", "safety"),
+    ("runner_support", "safety"),
     ("out_of_sample_sharpe", "evidence"),
     ("deflated_sharpe", "evidence"),
     ("number_of_trades", "evidence"),

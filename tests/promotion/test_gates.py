@@ -25,11 +25,13 @@ from tests.promotion.support import (
     rule_of,
     trend,
 )
+from tradelib.backtest import book
 from tradelib.data.quality import Finding, QualityReport, QualityRules
 from tradelib.errors import ParameterError
 from tradelib.promotion import gates
 from tradelib.promotion.gates import Candidate, Gate, GateResult, Thresholds
 from tradelib.promotion.promote import Promotion
+from tradelib.risk import Exits, Limits, ScaleIn
 from tradelib.validation.causality import prove_causality
 
 THRESHOLDS = Thresholds()
@@ -192,6 +194,48 @@ def test_a_backtest_that_differs_when_interpreted_is_refused(
     assert "equity differs" in failed.explanation
 
 
+def test_backtrader_makes_the_same_of_the_decisions(bars: pd.DataFrame) -> None:
+    passed = gates.engine_crosscheck(trend(), bars, {"fee_rate": 0.002, "cash": 5_000, "lots_per_unit": 1000})
+    assert passed.passed, passed.explanation
+    assert passed.evidence["matched"] == passed.evidence["fills"]["tradelib"] > 0
+
+
+@pytest.mark.parametrize("column", [book.FILL_QUANTITY, book.FILL_PRICE, book.FILL_FEE])
+def test_an_engine_that_books_one_fill_wrongly_is_refused(
+    bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, column: int
+) -> None:
+    real = gates.evaluate
+
+    def wrong(*arguments: Any, **settings: Any) -> Any:
+        result = real(*arguments, **settings)
+        fills = result.simulation.fills.copy()
+        fills[1, column] *= 1.0001
+        return replace(result, simulation=result.simulation._replace(fills=fills))
+
+    monkeypatch.setattr(gates, "evaluate", wrong)
+    failed = gates.engine_crosscheck(trend(), bars)
+    assert not failed.passed
+    assert failed.figure
+    assert "backtrader" in failed.explanation
+
+
+def test_what_backtrader_cannot_express_is_not_answered_and_does_not_pass(bars: pd.DataFrame) -> None:
+    ladder = trend().replace(exits=Exits(take_profit=[(0.02, 0.5), (0.05, 0.5)]), rebalance_band=None)
+    found = {result.name: result for result in gates.run_gates(candidate(bars, rule=ladder))}
+    assert not found["engine_crosscheck"].passed
+    assert "take_profit is a ladder" in found["engine_crosscheck"].explanation
+
+
+@pytest.mark.parametrize(
+    "policy", [{"exits": Exits(stop_loss=0.02)}, {"limits": Limits(maximum_drawdown=0.2)}, {"scale_in": ScaleIn()}]
+)
+def test_a_rule_with_policies_that_the_runner_would_ignore_is_refused(policy: dict[str, Any]) -> None:
+    failed = gates.runner_support(trend().replace(rebalance_band=None, **policy))
+    assert not failed.passed
+    assert next(iter(policy)) in failed.explanation
+    assert gates.runner_support(trend()).passed
+
+
 def test_an_intact_bundle_passes_and_a_flipped_byte_is_found(
     promotion: Promotion, keys: tuple[Any, Any], tmp_path: Path
 ) -> None:
@@ -293,7 +337,7 @@ def test_thresholds_refuse_misspelt_and_impossible_values() -> None:
 def test_every_gate_good_means_live() -> None:
     found = gates.verdict(results())
     assert (found.permission, found.failing) == ("live", [])
-    assert found.summary() == "All 9 gates passed: the candidate may trade live."
+    assert found.summary() == "All 11 gates passed: the candidate may trade live."
 
 
 def test_failing_evidence_means_paper_only_and_lists_the_figures() -> None:
@@ -327,7 +371,7 @@ def test_a_verdict_shows_itself() -> None:
     page = found._repr_html_()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
-    assert page.count("<tr>") == 11
+    assert page.count("<tr>") == 13
     assert list(found.to_frame().index[:2]) == ["data_quality", "causality"]
 
 
@@ -342,6 +386,8 @@ def test_a_good_candidate_may_trade_live(bars: pd.DataFrame) -> None:
         ("causality", "safety"),
         ("decision_parity", "safety"),
         ("determinism", "safety"),
+        ("engine_crosscheck", "safety"),
+        ("runner_support", "safety"),
         ("out_of_sample_sharpe", "evidence"),
         ("deflated_sharpe", "evidence"),
         ("number_of_trades", "evidence"),

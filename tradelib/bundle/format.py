@@ -24,7 +24,7 @@ from tradelib.backtest.decision import DecisionRule
 from tradelib.bundle import layout
 from tradelib.bundle.golden import check_golden
 from tradelib.bundle.keys import TrustStore, key_id
-from tradelib.bundle.layout import Bundle, Execution, FileRecord, check_gates, pretty, sha256
+from tradelib.bundle.layout import Bundle, Execution, FileRecord, check_gates, check_supported, pretty, sha256
 from tradelib.bundle.page import readme
 from tradelib.bundle.runtime import wheel_digest
 from tradelib.bundle.verify import check_decisions, check_market, load_bundle, signature_file
@@ -90,6 +90,7 @@ def _check(contents: BundleContents) -> None:
                 f"{type(part).__name__} is defined in {type(part).__module__}, outside of the sealed package tradelib: "
                 "export it from a notebook of the project first."
             )
+    check_supported(rule)
     if DecisionRule.from_config(rule.to_config()) != rule:
         raise BundleError("The rule does not come back from its own configuration: it cannot be sealed.")
     with interpreted():

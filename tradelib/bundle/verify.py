@@ -270,6 +270,8 @@ def _understand(
     execution = Execution.from_config(parse_json(files[layout.EXECUTION], layout.EXECUTION))
     bars = _golden_bars(files[layout.GOLDEN_BARS])
     check_market(execution, bars)
+    rule = DecisionRule.from_config(_object(files, layout.RULE))
+    layout.check_supported(rule)
     return Bundle(
         path=path,
         name=manifest["name"],
@@ -278,7 +280,7 @@ def _understand(
         digest=sha256(files[layout.MANIFEST]),
         payload_digest=layout.payload_digest(records),
         package_digest=manifest["package_digest"],
-        rule=DecisionRule.from_config(_object(files, layout.RULE)),
+        rule=rule,
         execution=execution,
         golden_bars=bars,
         golden_decisions=check_decisions(parse_json(files[layout.GOLDEN_DECISIONS], layout.GOLDEN_DECISIONS), bars),

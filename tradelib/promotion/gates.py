@@ -26,12 +26,15 @@ from pydantic import Field, JsonValue
 
 from tradelib._jit import compiling, interpreted
 from tradelib.backtest.costs import Costs, Market
+from tradelib.backtest.crosscheck import crosscheck
 from tradelib.backtest.decision import DecisionRule
 from tradelib.backtest.engine import evaluate
 from tradelib.backtest.machine import Simulation
+from tradelib.backtest.result import Result
 from tradelib.bundle import TrustStore, verify_bundle
+from tradelib.bundle.layout import check_supported
 from tradelib.data.bars import content_digest
-from tradelib.errors import ParameterError, TradelibError
+from tradelib.errors import BundleError, ParameterError, TradelibError
 from tradelib.parameters import Parameters, nearest
 
 if TYPE_CHECKING:
@@ -55,11 +58,13 @@ __all__ = [
     "deflated_sharpe",
     "determinism",
     "drawdown",
+    "engine_crosscheck",
     "judge",
     "number_of_trades",
     "out_of_sample_sharpe",
     "plain",
     "run_gates",
+    "runner_support",
     "verdict",
 ]
 
@@ -358,10 +363,14 @@ def _account(execution: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(execution.get(name, default)) for name, default in _ACCOUNT.items()}
 
 
-def _backtest(rule: DecisionRule, bars: pd.DataFrame, account: Mapping[str, float]) -> Simulation:
+def _evaluated(rule: DecisionRule, bars: pd.DataFrame, account: Mapping[str, float]) -> Result:
     costs = Costs(fee_rate=account["fee_rate"], slippage=account["slippage"])
     market = Market(**{name: account[name] for name in ("lots_per_unit", "minimum_notional", "maximum_leverage")})
-    return evaluate(rule, bars, costs=costs, market=market, cash=account["cash"]).simulation
+    return evaluate(rule, bars, costs=costs, market=market, cash=account["cash"])
+
+
+def _backtest(rule: DecisionRule, bars: pd.DataFrame, account: Mapping[str, float]) -> Simulation:
+    return _evaluated(rule, bars, account).simulation
 
 
 def _decision_pairs(what: str, one: pd.DataFrame, other: pd.DataFrame) -> list[tuple[str, str]]:
@@ -395,6 +404,41 @@ def _bits(values: pd.Series) -> np.ndarray:
 
 def _same_bits(one: float, other: float) -> bool:
     return bool(np.float64(one).tobytes() == np.float64(other).tobytes() or (math.isnan(one) and math.isnan(other)))
+
+
+def engine_crosscheck(rule: DecisionRule, bars: pd.DataFrame, execution: Mapping[str, Any] | None = None) -> GateResult:
+    """backtrader, an engine of others, makes the same account of the same decisions, or a named convention says why.
+
+    `execution` as in `determinism`. The figure counts differences that no known convention produces.
+    """
+    check = crosscheck(_evaluated(rule, bars, _account(execution or {})))
+    known = {str(name): int(count) for name, count in check.differences["convention"].value_counts().items() if name}
+    evidence: dict[str, Any] = {"fills": check.fills, "matched": check.matched, "explained": known}
+    evidence["largest_difference"] = check.largest[1]
+    open_ones = check.differences[check.differences["convention"] == ""]
+    figure = check.unexplained if check.passed or check.unexplained else None
+    if len(open_ones):
+        first = open_ones.iloc[0]
+        words = (
+            f"Two engines disagree on {len(open_ones)} points that no convention explains. First: {first['what']} at "
+        )
+        words += f"{first['time'].isoformat()} is {first['tradelib']!r} here, {first['backtrader']!r} in backtrader."
+    elif figure is None:
+        words = f"The equity of two engines differs by {check.largest[1]:.1e} before any difference of their fills."
+    else:
+        told = f"; {sum(known.values())} differences follow from {', '.join(sorted(known))}" if known else ""
+        agreed = f"{check.matched} of {check.fills['tradelib']} fills"
+        words = f"backtrader, on the same decisions, agrees on {agreed}{told}."
+    return judge("engine_crosscheck", "safety", figure, "==", 0, words, evidence)
+
+
+def runner_support(rule: DecisionRule) -> GateResult:
+    """The runner can do everything that the rule asks for."""
+    try:
+        check_supported(rule)
+    except BundleError as error:
+        return judge("runner_support", "safety", 1, "==", 0, str(error))
+    return judge("runner_support", "safety", 0, "==", 0, "The runner acts on everything that the rule consists of.")
 
 
 def bundle_integrity(bundle: str | os.PathLike[str], trust: TrustStore) -> GateResult:
@@ -548,6 +592,12 @@ _BUILT_IN = (
         "safety",
         lambda candidate, _: determinism(candidate.rule, candidate.bars, candidate.execution),
     ),
+    Gate(
+        "engine_crosscheck",
+        "safety",
+        lambda candidate, _: engine_crosscheck(candidate.rule, candidate.bars, candidate.execution),
+    ),
+    Gate("runner_support", "safety", lambda candidate, _: runner_support(candidate.rule)),
     Gate("out_of_sample_sharpe", "evidence", lambda candidate, limits: out_of_sample_sharpe(candidate.figures, limits)),
     Gate("deflated_sharpe", "evidence", lambda candidate, limits: deflated_sharpe(candidate.figures, limits)),
     Gate("number_of_trades", "evidence", lambda candidate, limits: number_of_trades(candidate.figures, limits)),
