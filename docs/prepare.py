@@ -20,8 +20,8 @@ ROOMS = {
     "data": "Data: bars, files, sources, quality",
     "indicators": "Indicators",
     "strategies": "Strategies",
-    "risk": "Risk: sizing",
-    "backtest": "Backtest: decisions, engine, metrics, trials",
+    "risk": "Risk: sizing, exits, limits",
+    "backtest": "Backtest: decisions, engine, portfolios, orders, sweeps, trials",
     "validation": "Validation: Sharpe ratios, causality",
     "report": "Reports",
 }
@@ -56,14 +56,14 @@ def readable(path: Path) -> nbformat.NotebookNode:
     """A notebook as its readers want it."""
     notebook = nbformat.read(path, as_version=4)
     cells = read(path)
-    module = next(
-        found[1] for cell in cells if (found := re.search(r"^#\|\s*default_exp\s+(\S+)", cell.source, re.MULTILINE))
-    )
+    modules = (re.search(r"^#\|\s*default_exp\s+(\S+)", cell.source, re.MULTILINE) for cell in cells)
+    module = next((found[1] for found in modules if found), None)
     notebook.cells = [raw for cell, raw in zip(cells, notebook.cells, strict=True) if not left_out(cell)]
     for raw in notebook.cells:
         raw.source = re.sub(r"^#\|.*\n?", "", raw.source, flags=re.MULTILINE).strip()
     title, _, rest = notebook.cells[0].source.partition("\n")
-    notebook.cells[0].source = f"{title}\n{rest}\n\nModule: {{py:mod}}`tradelib.{module}`"
+    told = "" if module is None else f"\n\nModule: {{py:mod}}`tradelib.{module}`"
+    notebook.cells[0].source = f"{title}\n{rest}{told}"
     return notebook
 
 

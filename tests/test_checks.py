@@ -43,6 +43,10 @@ def test_a_good_lesson_passes(tmp_path: Path) -> None:
     assert problems(tmp_path, lesson()) == []
 
 
+def test_a_lesson_that_exports_nothing_needs_no_module(tmp_path: Path) -> None:
+    assert problems(tmp_path, [cell(TITLE), cell("Claim"), cell("value = 3\nassert value\nvalue", "3")]) == []
+
+
 @pytest.mark.parametrize(
     ("replaced", "by", "said"),
     [

@@ -206,14 +206,15 @@ def outputs(cells: list[Cell]) -> Iterator[str]:
 
 
 def bookkeeping(cells: list[Cell], path: Path) -> Iterator[str]:
-    """Stable ids, a number in the name, and a module that mirrors the folder."""
+    """Stable ids, a number in the name, and a module that mirrors the folder; a pure lesson has no module."""
     ids = [cell.raw.get("id") for cell in cells]
     if None in ids or len(set(ids)) < len(ids):
         yield "cells without an id of their own"
     if not re.match(r"\d\d_[a-z0-9_]+\.ipynb$", path.name):
         yield "the name is not NN_name.ipynb"
     named = [match for cell in cells for match in re.findall(r"^#\|\s*default_exp\s+(\S+)", cell.source, re.MULTILINE)]
-    if len(named) != 1:
-        yield f"{len(named)} default_exp lines, exactly one is needed"
-    elif named[0].split(".")[0] != path.parent.name:
+    exports = any(cell.exported for cell in cells)
+    if len(named) > 1 or (exports and not named):
+        yield f"{len(named)} default_exp lines, exactly one is needed to export"
+    elif named and named[0].split(".")[0] != path.parent.name:
         yield f"default_exp {named[0]} does not mirror the folder {path.parent.name!r}"
