@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Only Python 3.11 to 3.13, make and git are needed; everything lands inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format lab mlflow docs lock hooks clean
+.PHONY: help demo test lint format lab mlflow docs bench lock hooks clean
 
 PYTHON ?= python3
 SYNCED := .venv/.synced
@@ -28,6 +28,9 @@ mlflow: $(SYNCED) ## open MLflow on the registry of this clone, with a link that
 docs: $(SYNCED) ## build the site into docs/_build/html
 	@$(TOOLS) python -m docs.prepare && sphinx-build -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
 	@echo "the site: $(CURDIR)/docs/_build/html/index.html"
+
+bench: $(SYNCED) ## measure tradelib beside its peers, compare results, write docs/benchmarks.md (ONLY=w3 SIZE=quick FRESH=1)
+	@$(TOOLS) exec python -m benchmarks.run $(if $(ONLY),--only '$(ONLY)') $(if $(SIZE),--size '$(SIZE)') $(if $(FRESH),--fresh)
 
 hooks: $(SYNCED) ## for this clone only: readable notebook diffs, cleaning on git add, cell-wise merges
 	git config --local diff.jupytext.textconv '.venv/bin/jupytext --from ipynb --to py:percent -o -'

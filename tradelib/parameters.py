@@ -52,7 +52,18 @@ class Parameters(BaseModel):
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some parameters changed, validated like a new one."""
-        return type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
+        cls = type(self)
+        values = self.__dict__
+        if len(values) != len(cls.__pydantic_fields__):  # cached properties live beside the parameters
+            values = {name: values[name] for name in cls.__pydantic_fields__}
+        if cls.__init__ is not Parameters.__init__:
+            return cls(**{**values, **changes})
+        made = cls.__new__(cls)
+        try:  # what calling the class does, without the way there: sweeps make a copy per point
+            cls.__pydantic_validator__.validate_python({**values, **changes}, self_instance=made)
+        except ValidationError as error:
+            raise ParameterError(explain(error, cls.model_fields, cls.__name__)) from None
+        return made
 
     def to_config(self) -> dict[str, Any]:
         """`{"name": ..., "params": {...}}`: JSON-able, and enough to build the object again."""

@@ -10,8 +10,9 @@ import pandas as pd
 from pipelines.artifacts import artifact, read_json, write_json
 from pipelines.params import Params
 from pipelines.setting import chosen_rule, setting
-from tradelib.backtest.engine import evaluate, run, trial_of
+from tradelib.backtest.engine import evaluate, run
 from tradelib.backtest.result import Result
+from tradelib.backtest.wiring import trial_of
 from tradelib.data.files import replace_file
 
 SECTIONS = ("windows", "costs", "account", "strategies", "gates")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tradelib.backtest import metrics
-from tradelib.errors import ParameterError
+from tradelib.errors import DataError, ParameterError
 
 PERIODS = 252
 
@@ -202,25 +202,43 @@ def test_ruin_absorbs() -> None:
         (lambda: metrics.total_return([]), "non-empty"),
         (lambda: metrics.total_return([[0.1]]), r"shape \(1, 1\)"),
         (lambda: metrics.total_return(["x"]), "must be numbers"),
-        (lambda: metrics.sharpe_ratio([0.1, math.nan], PERIODS), "nan at position 1"),
-        (lambda: metrics.win_rate([0.1, math.inf]), "outcomes: inf at position 1"),
         (lambda: metrics.sharpe_ratio([0.1, 0.2]), "needs periods_per_year"),
         (lambda: metrics.annual_return([0.1], -1), "periods_per_year must be positive, got -1"),
         (lambda: metrics.annual_volatility([0.1, 0.2], math.nan), "periods_per_year must be positive"),
         (lambda: metrics.per_period_rate(0.05, 252, "daily"), "'simple' or 'compounded'"),  # type: ignore[arg-type]
         (lambda: metrics.per_period_rate(-2.0, 252), "annual_rate"),
         (lambda: metrics.information_ratio([0.1, 0.2], [0.1], 252), "same periods"),
-        (lambda: metrics.summary_metrics([0.1, math.nan], PERIODS), "nan at position 1"),
+        (lambda: metrics.performance_table([0.1, 0.2], PERIODS), r"a column per strategy, got shape \(2,\)"),
+        (lambda: metrics.performance_table([["x"]], PERIODS), "must be numbers"),
+        (lambda: metrics.performance_table(np.empty((0, 3)), PERIODS), r"non-empty table.*\(0, 3\)"),
+        (lambda: metrics.performance_table([[0.1]], PERIODS, ["sharp_ratio"]), "did you mean 'sharpe_ratio'"),
+        (lambda: metrics.performance_table([[0.1]], 0), "periods_per_year must be positive, got 0"),
     ],
 )
-def test_bad_input_is_refused_by_name(call: Any, message: str) -> None:
+def test_a_bad_argument_is_refused_by_name(call: Any, message: str) -> None:
     with pytest.raises(ParameterError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: metrics.sharpe_ratio([0.1, math.nan], PERIODS), r"returns: nan at position 1 \(1 of 2 not finite\)"),
+        (lambda: metrics.win_rate([0.1, math.inf]), "outcomes: inf at position 1"),
+        (lambda: metrics.drawdown_series([0.1, math.nan]), "nan at position 1"),
+        (lambda: metrics.information_ratio([0.1, 0.2], [0.1, math.nan], PERIODS), "benchmark: nan at position 1"),
+        (lambda: metrics.summary_metrics([0.1, math.nan], PERIODS), "nan at position 1"),
+        (lambda: metrics.summary_metrics([math.nan], PERIODS), "nan at position 0"),
+    ],
+)
+def test_a_missing_or_infinite_value_is_named(call: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         call()
 
 
 def test_a_missing_return_is_named_by_its_time() -> None:
     index = pd.date_range("2020-01-01", periods=3, tz="UTC")
-    with pytest.raises(ParameterError, match="2020-01-02"):
+    with pytest.raises(DataError, match="2020-01-02"):
         metrics.sharpe_ratio(pd.Series([0.1, math.nan, 0.1], index=index), PERIODS)
 
 

@@ -140,9 +140,8 @@ class _Trader:
     group: list[Any] = field(default_factory=list)
     guarded: tuple[Any, ...] = ()
     """Size, average price and sequence that the group was sent for."""
-    average: float = 0.0
     extreme: float = 0.0
-    """Average price of the position, and the best price since it has had that average."""
+    """The best price since the entry."""
     side: float = 0.0
     opened: int = 0
     """Side of the position, and the bar on which it was opened."""
@@ -177,8 +176,6 @@ class _Trader:
         """The best price since the entry: highs of a long position, lows of a short one; natively closes."""
         if not position:
             return
-        if position.price != self.average:
-            self.average = self.extreme = position.price
         best = max if position.size > 0.0 else min
         closes = Convention.TRAILING_CLOSE in self.terms.native
         seen = data.close[0] if closes else (data.high[0] if position.size > 0.0 else data.low[0])
@@ -193,7 +190,7 @@ class _Trader:
         if size == 0.0 or sleeps:
             self._withdraw()
             return
-        extreme = self.extreme if average == self.average else average
+        extreme = self.extreme if size * self._held().size > 0.0 else average
         levels = self._levels(math.copysign(1.0, size), average, extreme)
         sequence = self._sequence(levels, math.copysign(1.0, size))
         if self.waiting or (size, average, sequence) != self.guarded:
@@ -288,8 +285,9 @@ class _Trader:
             done = order.executed
             self.fills.append((self.bar, done.size, done.price, done.comm, reason))
             side = float(np.sign(self._held().size))
-            self.opened = self.bar if side != self.side else self.opened
-            self.side, self.average = side, self.average if side else 0.0
+            if side and side != self.side:
+                self.opened, self.extreme = self.bar, done.price
+            self.side = side
             if reason in PROTECTIVE:
                 self.group, self.guarded = [], ()
             if reason != "signal" and not self.terms.reenters:

@@ -60,7 +60,7 @@ REASONS = (
 # Why it was refused or withdrawn.
 (ALLOWED, NO_CASH, BELOW_MINIMUM, BELOW_LOT, TOO_MANY_POSITIONS, TOO_MUCH_EXPOSURE, TOO_MUCH_HEAT, DAY_HALT,
  DRAWDOWN_HALT, LOSS_HALT, COOLING_DOWN, BLACKLISTED, NO_DISTANCE, NOTHING_TO_REDUCE, SIBLING_FILLED, POSITION_CLOSED,
- REPLACED, NO_NEXT_OPEN, NO_VOLUME, TIME_OVER) = (float(code) for code in range(20))  # fmt: skip
+ REPLACED, NO_NEXT_OPEN, NO_VOLUME, TIME_OVER, WRONG_SIDE) = (float(code) for code in range(21))  # fmt: skip
 CAUSES = (
     "",
     "not enough equity for this exposure at the fill price",
@@ -82,6 +82,7 @@ CAUSES = (
     "placed on the last bar: there is no next open",
     "the bar has no volume to trade against",
     "its time was over",
+    "a protective level lies on the wrong side of the entry price",
 )
 
 # Distances of protective levels: of the entry price, in quote currency, in multiples of the ATR, or a price itself.
@@ -120,17 +121,17 @@ ENTRY_COLUMNS = 6
 
 # Columns of a symbol: its position and the window of prices inside of which none of its working orders acts.
 (POSITION, AVERAGE, ENTERED, OPENED_AT, CLOSED_AT, PROFIT, BLOCKED, FIRST, FLOOR, CEILING, HIGHEST, LOWEST, MOVING,
- TIMED, HELD_POLICY, LIQUIDATOR, INSIDE) = range(17)  # fmt: skip
-ASSET_COLUMNS = 17
+ TIMED, HELD_POLICY, LIQUIDATOR, INSIDE, NEXT_TURN) = range(18)  # fmt: skip
+ASSET_COLUMNS = 18
 
 # The account.
 (CASH, PEAK, DAY, DAY_EQUITY, STREAK, LOSS_UNTIL, DRAWDOWN_UNTIL, DAY_HALTED, TRADED, CALLED, IN_MARKET, EQUITY,
- PLANNED_AT, PLANNED_COUNT, PLANNED_EXPOSURE, PLANNED_HEAT) = range(16)  # fmt: skip
-ACCOUNT_COLUMNS = 16
+ PLANNED_AT, PLANNED_COUNT, PLANNED_EXPOSURE, PLANNED_HEAT, LIMITED) = range(17)  # fmt: skip
+ACCOUNT_COLUMNS = 17
 
-# Counters.
-ORDERS, FILLS, ENTRIES, NEXT_BAR, QUEUED, LINKED, SCRIPTED = range(7)
-COUNTERS = 7
+# Counters; `WALKED`: finer bars of the next bar that are done already.
+ORDERS, FILLS, ENTRIES, NEXT_BAR, QUEUED, LINKED, SCRIPTED, WALKED = range(8)
+COUNTERS = 8
 
 # Terms of trading a symbol.
 (MAKER_RATE, TAKER_RATE, SLIPPAGE, HALF_SPREAD, IMPACT, LOTS, MINIMUM, BORROW_RATE) = range(8)  # fmt: skip
@@ -147,10 +148,13 @@ LADDER = 8
 
 # Columns of a policy: exits and scale-in of one symbol, or of one explicit order.
 (STOP_AT, STOP_UNIT, TRAIL_BY, TRAIL_BY_UNIT, TRAIL_FROM, TRAIL_FROM_UNIT, EVEN_AT, EVEN_UNIT, EVEN_OFFSET, EXIT_AFTER,
- REENTERS, REFUSED, SCALE_ORDERS, SCALE_STEP, SCALE_UNIT, SCALE_FACTOR, SCALE_AGAINST, PROTECTS, RUNGS,
- RUNG) = range(20)  # fmt: skip
+ REENTERS, REFUSED, SCALE_ORDERS, SCALE_STEP, SCALE_UNIT, SCALE_FACTOR, SCALE_AGAINST, PROTECTS, RUNGS, TURN,
+ RUNG) = range(21)  # fmt: skip
 POLICY_COLUMNS = RUNG + 3 * LADDER
-"""From `RUNG` on three columns per rung: distance, unit, share of the entered quantity."""
+"""From `RUNG` on three columns per rung: distance, unit, share of the entered quantity.
+
+`TURN` of row i: the symbol whose turn is i-th, so that the order of columns decides nothing.
+"""
 
 
 class Tape(NamedTuple):
@@ -218,6 +222,7 @@ def policy_rows(count: int) -> np.ndarray:
     policies = np.full((count, POLICY_COLUMNS), math.nan)
     policies[:, [REENTERS, REFUSED, SCALE_ORDERS, PROTECTS, RUNGS]] = 0.0
     policies[:, EXIT_AFTER] = math.inf
+    policies[:, TURN] = np.arange(count)
     return policies
 
 
@@ -237,7 +242,7 @@ def empty_machine(
 
     The decision on the bar before `first` is its first one.
     """
-    capacity += 32 * assets
+    capacity += 128 * assets
     account = np.zeros(ACCOUNT_COLUMNS)
     account[[CASH, PEAK, DAY_EQUITY, EQUITY]] = cash
     account[[DAY, LOSS_UNTIL, DRAWDOWN_UNTIL, PLANNED_AT]] = NONE

@@ -65,12 +65,12 @@ def after_fill(held: Holding, fill: Fill, bar: int, reenters: bool = False) -> H
         if abs(position) < abs(held.position):
             return replace(held, cash=cash, position=position)
         average = (held.average * held.position + fill.price * fill.quantity) / position
-        return replace(held, cash=cash, position=position, average=average, best=average, best_close=average)
+        return replace(held, cash=cash, position=position, average=average)
     return Holding(cash, position, fill.price, fill.price, fill.price, bar)
 
 # %% ../../nbs/backtest/12_crosscheck.ipynb #60e6b955
 def _after_close(held: Holding, bar: Candle) -> Holding:
-    """The account at the close: the best price since the average was set, by extremes and by closes."""
+    """The account at the close: the best price since the entry, by extremes and by closes."""
     if held.position == 0.0:
         return held
     best = max if held.position > 0.0 else min

@@ -106,9 +106,9 @@ def _check_weights(weights: pd.Series, bars: pd.DataFrame, name: str) -> np.ndar
     if not isinstance(weights, pd.Series) or not weights.index.equals(bars.index):
         raise ParameterError(f"{name}.weights must return a Series on the index of the bars")
     values = weights.to_numpy(dtype=np.float64)
-    wrong = ~np.isfinite(values)
-    wrong[: first_valid(values)] = False
-    if wrong.any():
-        row = int(np.argmax(wrong))
+    first = first_valid(values)
+    finite = np.isfinite(values[first:])
+    if not finite.all():
+        row = first + int(np.argmin(finite))
         raise ParameterError(f"{name}: target weight {values[row]} at {bars.index[row]}; must be a finite number")
     return values

@@ -1,7 +1,8 @@
 """Orders at work: what a fill does to an account, and what it leaves behind.
 
 Functions on the tables of `book.Machine`; prices and costs come from `kernel`. Positions die with their protective
-orders. After a protective exit a symbol is blocked on that side until its signal has changed.
+orders. After a protective exit a symbol is blocked on that side until its signal has changed. Limits of risk are asked
+again when a resting order opens something: what was allowed when it was placed may be forbidden by then.
 """
 
 from __future__ import annotations
@@ -29,9 +30,12 @@ __all__ = [
     "enter_cash",
     "execute",
     "finish",
+    "halt_of",
+    "is_adding",
     "link",
     "new_order",
     "refresh_window",
+    "risk_per_unit",
     "trail",
     "watch_margin",
 ]
@@ -149,16 +153,26 @@ def finish(m: Machine, k: int, t: int, status: float, cause: float) -> None:
 
 @jit(_nrt=False)
 def cancel_attached(m: Machine, a: int, t: int, scaling_too: bool, cause: float) -> None:
-    """Withdraw the orders that belong to the position of `a`: its exits, and what would scale it in."""
+    """Withdraw the orders that belong to the position of `a`: its exits, and what would scale it in.
+
+    Without `scaling_too` the position lives on, and so does a stop that trails already: it never retreats.
+    """
     k = int(m.assets[a, book.FIRST])
     while k >= 0:
         following = int(m.orders[k, book.NEXT])
         attached = m.orders[k, book.ATTACHED]
-        if attached == 1.0 or (scaling_too and attached == 2.0):
+        ends = attached == 1.0 and (scaling_too or not _is_trailing(m.orders, k))
+        if ends or (scaling_too and attached == 2.0):
             finish(m, k, t, book.CANCELLED, cause)
             if k == int(m.assets[a, book.LIQUIDATOR]):
                 m.assets[a, book.LIQUIDATOR] = book.NONE
         k = following
+
+
+@jit(_nrt=False)
+def _is_trailing(orders: np.ndarray, k: int) -> bool:
+    """True for a trailing stop that has been activated."""
+    return bool(orders[k, book.KIND] == book.TRAILING and not math.isnan(orders[k, book.LEVEL]))
 
 
 @jit(_nrt=False)
@@ -221,7 +235,10 @@ def _attach_stop(m: Machine, a: int, t: int, p: int, side: float, entry: float, 
 @jit(_nrt=False)
 def _attach_trailing(m: Machine, a: int, t: int, p: int, side: float, entry: float, atr: float) -> None:
     value, unit = m.policies[p, book.TRAIL_BY], m.policies[p, book.TRAIL_BY_UNIT]
-    if math.isnan(value):
+    k = int(m.assets[a, book.FIRST])
+    while k >= 0 and not (m.orders[k, book.ATTACHED] == 1.0 and _is_trailing(m.orders, k)):
+        k = int(m.orders[k, book.NEXT])
+    if math.isnan(value) or k >= 0:
         return
     k = _exit_order(m, a, book.TRAILING, math.nan, book.TRAILING_STOP, t, math.nan, -side)
     m.orders[k, book.TRAIL] = value if unit == book.FRACTION else distance(value, unit, entry, atr)
@@ -256,16 +273,31 @@ def _attach_ladder(m: Machine, a: int, t: int, p: int, side: float, entry: float
         column = book.RUNG + 3 * rung
         share = m.policies[p, column + 2]
         total += share
-        quantity = share * held
-        if lots > 0.0:
-            quantity = math.floor(quantity * lots + 1e-9) / lots
+        quantity = _whole(share * held, lots)
         if rung == rungs - 1 and total >= 1.0 - 1e-12:
             quantity = math.nan
         level = level_at(m.policies[p, column], m.policies[p, column + 1], entry, atr, side)
         k = _exit_order(m, a, book.LIMIT, -side * quantity, book.TAKE_PROFIT, t, level, side)
         link(m, k)
-        if quantity == 0.0:
-            finish(m, k, t, book.REJECTED, book.BELOW_LOT)
+        _refuse_small(m, k, t)
+
+
+@jit(_nrt=False)
+def _whole(quantity: float, lots: float) -> float:
+    """`quantity` rounded toward zero to whole lots."""
+    if lots == 0.0:
+        return quantity
+    return math.copysign(math.floor(abs(quantity) * lots + 1e-9) / lots, quantity)
+
+
+@jit(_nrt=False)
+def _refuse_small(m: Machine, k: int, t: int) -> None:
+    """End a resting order that the market would not take: of no lot, or below its minimum."""
+    size = abs(m.orders[k, book.QUANTITY])
+    if size == 0.0:
+        finish(m, k, t, book.REJECTED, book.BELOW_LOT)
+    elif size * m.orders[k, book.LEVEL] < m.terms[int(m.orders[k, book.ASSET]), book.MINIMUM]:
+        finish(m, k, t, book.REJECTED, book.BELOW_MINIMUM)
 
 
 @jit(_nrt=False)
@@ -289,12 +321,12 @@ def _attach_scaling(m: Machine, tape: Tape, t: int, a: int, quantity: float, pri
     size, lots = quantity, m.terms[a, book.LOTS]
     for i in range(int(m.policies[p, book.SCALE_ORDERS])):
         size *= m.policies[p, book.SCALE_FACTOR]
-        whole = math.copysign(math.floor(abs(size) * lots + 1e-9) / lots, size) if lots > 0.0 else size
-        k = new_order(m, a, book.LIMIT if against else book.STOP, whole, book.SCALING, t)
+        k = new_order(m, a, book.LIMIT if against else book.STOP, _whole(size, lots), book.SCALING, t)
         m.orders[k, book.LEVEL] = price + (-side if against else side) * step * (i + 1)
         m.orders[k, book.UP] = -side if against else side
         m.orders[k, book.ATTACHED] = 2.0
         link(m, k)
+        _refuse_small(m, k, t)
 
 
 @jit(_nrt=False)
@@ -334,6 +366,87 @@ def _wanted(m: Machine, k: int, position: float) -> float:
 
 
 @jit(_nrt=False)
+def is_adding(position: float, quantity: float) -> bool:
+    """True when a fill of `quantity` would open, enlarge or flip `position`, not merely reduce it."""
+    after = position + quantity
+    return bool(after * position < 0.0 or abs(after) > abs(position))
+
+
+@jit(_nrt=False)
+def halt_of(m: Machine, a: int, bar: int) -> float:
+    """The halt that forbids an entry into `a` on `bar`, or ALLOWED; of the day's halt only the caller knows the day."""
+    if m.policies[a, book.REFUSED] == 1.0:
+        return book.BLACKLISTED
+    if bar <= m.account[book.DRAWDOWN_UNTIL]:
+        return book.DRAWDOWN_HALT
+    if bar <= m.account[book.LOSS_UNTIL]:
+        return book.LOSS_HALT
+    if m.rules[book.COOLDOWN] > 0.0 and bar - m.assets[a, book.CLOSED_AT] <= m.rules[book.COOLDOWN]:
+        return book.COOLING_DOWN
+    return book.ALLOWED
+
+
+@jit(_nrt=False)
+def risk_per_unit(m: Machine, a: int, p: int, price: float, atr: float) -> float:
+    """Loss per unit of `a` from `price` to its nearest stop: of the position, else of policy `p`; else the price."""
+    side = m.assets[a, book.POSITION]
+    risk, k = math.inf, int(m.assets[a, book.FIRST])
+    while k >= 0:
+        level, up = m.orders[k, book.LEVEL], m.orders[k, book.UP]
+        protects = m.orders[k, book.ATTACHED] == 1.0 and m.orders[k, book.KIND] != book.LIQUIDATING
+        if protects and up * side < 0.0 and not math.isnan(level):
+            risk = min(risk, max((level - price) * up, 0.0))
+        k = int(m.orders[k, book.NEXT])
+    if side == 0.0:
+        for column in (book.STOP_AT, book.TRAIL_BY):
+            value, unit = m.policies[p, column], m.policies[p, column + 1]
+            if not math.isnan(value):
+                itself = unit == book.LEVEL_ITSELF
+                risk = min(risk, abs(price - value) if itself else distance(value, unit, price, atr))
+    return min(risk, price)
+
+
+@jit(_nrt=False)
+def _heat_of_others(m: Machine, tape: Tape, t: int, row: int, a: int) -> float:
+    """Loss of every position but `a` down to its stop, from the open of the bar (or of its finer bar `row`)."""
+    heat = 0.0
+    for i in range(m.assets.shape[0]):
+        held = abs(m.assets[i, book.POSITION])
+        if i != a and held > 0.0:
+            price = tape.fine_open[row, i] if row >= 0 else tape.open[t, i]
+            heat += held * risk_per_unit(m, i, int(m.assets[i, book.HELD_POLICY]), price, math.nan)
+    return heat
+
+
+@jit(_nrt=False)
+def _forbidden(
+    m: Machine, tape: Tape, t: int, row: int, k: int, quantity: float, price: float, value: float, exposure: float
+) -> float:
+    """The limit that forbids this fill, or ALLOWED. What was decided on the close before was measured there."""
+    a = int(m.orders[k, book.ASSET])
+    halt = halt_of(m, a, t)
+    if halt != book.ALLOWED or m.orders[k, book.KIND] == book.MARKET:
+        return halt
+    if m.account[book.DAY_HALTED] == 1.0 and m.account[book.DAY] == tape.day[t]:
+        return book.DAY_HALT
+    position, count = m.assets[a, book.POSITION], 1.0
+    for i in range(m.assets.shape[0]):
+        count += 1.0 if i != a and m.assets[i, book.POSITION] != 0.0 else 0.0
+    if position == 0.0 and count > m.rules[book.MAX_POSITIONS]:
+        return book.TOO_MANY_POSITIONS
+    worth = m.account[book.CASH] + position * price + value
+    after = abs(position + quantity)
+    if after * price + exposure > m.rules[book.MAX_EXPOSURE] * worth * (1.0 + 1e-9):
+        return book.TOO_MUCH_EXPOSURE
+    if m.rules[book.MAX_HEAT] != math.inf:
+        own = m.orders[k, book.POLICY]
+        risk = risk_per_unit(m, a, int(own) if own >= 0.0 else a, price, known_atr(tape, t, a))
+        if after * risk + _heat_of_others(m, tape, t, row, a) > m.rules[book.MAX_HEAT] * worth * (1.0 + 1e-9):
+            return book.TOO_MUCH_HEAT
+    return book.ALLOWED
+
+
+@jit(_nrt=False)
 def execute(
     m: Machine,
     tape: Tape,
@@ -356,6 +469,12 @@ def execute(
     if quantity == 0.0:
         finish(m, k, t, book.CANCELLED, book.NOTHING_TO_REDUCE)
         return False
+    if m.account[book.LIMITED] == 1.0 and is_adding(position, quantity):
+        cause = _forbidden(m, tape, t, row, k, quantity, reference, other_value, other_exposure)
+        if cause != book.ALLOWED and position * quantity >= 0.0:
+            finish(m, k, t, book.REJECTED, cause)
+            return False
+        quantity = quantity if cause == book.ALLOWED else -position
     volume = tape.volume[t, a] if m.terms[a, book.IMPACT] > 0.0 else math.inf
     if slips and volume == 0.0:
         finish(m, k, t, book.REJECTED, book.NO_VOLUME)
@@ -363,6 +482,9 @@ def execute(
     terms_slip, spread, impact = m.terms[a, book.SLIPPAGE], m.terms[a, book.HALF_SPREAD], m.terms[a, book.IMPACT]
     worse = adverse_fraction(terms_slip, spread, impact, quantity, volume) if slips else 0.0
     price = fill_price(reference, 1.0 if quantity > 0.0 else -1.0, worse)
+    if price <= 0.0:
+        finish(m, k, t, book.REJECTED, book.NO_VOLUME)
+        return False
     rate, lots, cash = fee_rate(m, a, maker), m.terms[a, book.LOTS], m.account[book.CASH]
     leverage = m.rules[book.LEVERAGE]
     paid = fee(quantity, price, rate)

@@ -7,11 +7,10 @@ lock, and may run in threads or on other machines.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,23 +20,29 @@ from tradelib.backtest.book import Machine, Tape, empty_machine, grown
 from tradelib.backtest.costs import Costs, Market
 from tradelib.backtest.decision import DecisionRule
 from tradelib.backtest.machine import advance
-from tradelib.backtest.statistics import ACTIVITY, PERFORMANCE, activity, equity_returns, performance
+from tradelib.backtest.performance import CORE, CORE_ONLY, performance, workspace
+from tradelib.backtest.statistics import ACTIVITY, activity
 from tradelib.backtest.trades import TRADE_COLUMNS, pair_fills
 from tradelib.data.panel import Panel
 from tradelib.errors import ParameterError
+from tradelib.parameters import Parameters
 from tradelib.risk.exits import Exits, ScaleIn
 from tradelib.risk.limits import Limits
 from tradelib.risk.sizing import Sizing
 from tradelib.strategies.base import Strategy
 
-__all__ = ["FIGURES", "Point", "Shared", "evaluate_block", "make_point"]
+__all__ = ["FIGURES", "Maker", "Point", "Shared", "block_size", "evaluate_block", "make_point", "warmup"]
 
-FIGURES = (*PERFORMANCE, *ACTIVITY)
+FIGURES = (*CORE, *ACTIVITY)
 _LARGEST = float(np.finfo(np.float64).max)
+_SINGLE = ("strategy", "sizing", "costs", "market")
+_POLICIES: dict[str, type[Parameters]] = {"exits": Exits, "scale_in": ScaleIn, "limits": Limits}
+_BLOCK = 64
+_SPLIT = len(CORE)
+_KEPT_BYTES = 64 * 2**20
 
 
-@dataclass(frozen=True, eq=False)
-class Point:
+class Point(NamedTuple):
     """One point: the parts of a rule and the setting, with its parameters in place."""
 
     strategy: Strategy
@@ -69,54 +74,120 @@ class Shared:
             object.__setattr__(self, name, value)
 
 
+def block_size(bars: int) -> int:
+    """Points of a block: their target weights fit the cache of a core, however many bars there are."""
+    return max(1, min(_BLOCK, 2**22 // (8 * bars)))
+
+
 def make_point(base: Point, changes: Mapping[str, Any]) -> Point:
     """`base` with parameters changed by path; `ParameterError` for an unknown path or an impossible value."""
-    by_part: dict[str, dict[str, Any]] = {}
-    for path, value in changes.items():
-        part, _, name = path.rpartition(".")
-        by_part.setdefault(part, {})[name] = value
-    strategy, sizing, rule, costs, market = base.strategy, base.sizing, base.rule, base.costs, base.market
-    policies: dict[str, Any] = {}
-    for part, values in by_part.items():
-        if part == "strategy":
-            strategy = strategy.replace(**values)
-        elif part == "sizing":
-            sizing = sizing.replace(**values)
-        elif part == "costs":
-            costs = costs.replace(**values)
-        elif part == "market":
-            market = market.replace(**values)
-        elif part in ("exits", "scale_in", "limits"):
-            policies[part] = _policy(rule, part, values)
-        elif part == "" and set(values) == {"rebalance_band"}:
-            policies["rebalance_band"] = values["rebalance_band"]
-        else:
-            raise ParameterError(f"the rule has no parameter {part if part else next(iter(values))!r}")
-    return Point(strategy, sizing, rule.replace(**policies) if policies else rule, costs, market)
+    return Maker(base, tuple(changes))(changes)
+
+
+class Maker:
+    """Makes the points of one sweep: `base` with other values at the paths `axes`.
+
+    Points that share the values of a part share its object too, so that what follows from it is worked out once.
+    """
+
+    def __init__(self, base: Point, axes: Sequence[str]) -> None:
+        self.base, self.axes = base, tuple(axes)
+        self._parts = list(zip(Point._fields, base, strict=True))
+        self._fields: dict[str, list[tuple[str, str]]] = {}
+        for path in axes:
+            part, _, name = path.rpartition(".")
+            part, name = (part, name) if part in _SINGLE else ("rule", path)
+            if part == "rule" and not (path == "rebalance_band" or path.partition(".")[0] in _POLICIES):
+                raise ParameterError(f"the rule has no parameter {path!r}")
+            self._fields.setdefault(part, []).append((name, path))
+        self._made: dict[str, dict[str, Any]] = {part: {} for part in self._fields}
+        self._alone = next(iter(self._fields)) if len(self._fields) == 1 else ""  # each of its values is met once
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """What differs between points: `strategy`, `sizing`, `rule` (its policies and band), `costs`, `market`."""
+        return frozenset(self._fields)
+
+    def __call__(self, changes: Mapping[str, Any]) -> Point:
+        """The point with the values of `changes`; `ParameterError` for an impossible one."""
+        if self._alone:
+            values = {name: changes[path] for name, path in self._fields[self._alone]}
+            made = _changed(self.base, self._alone, values)
+            return Point._make([made if part == self._alone else held for part, held in self._parts])
+        return self.base._replace(**{part: self._shared(part, changes) for part in self._fields})
+
+    def _shared(self, part: str, changes: Mapping[str, Any]) -> Any:
+        """A part with its values, made once."""
+        values = {name: changes[path] for name, path in self._fields[part]}
+        made, key = self._made[part], repr(values)
+        if key not in made:
+            try:
+                made[key] = _changed(self.base, part, values)
+            except ParameterError as error:
+                made[key] = error
+        if isinstance(made[key], ParameterError):
+            raise made[key]
+        return made[key]
+
+
+def _changed(base: Point, part: str, values: Mapping[str, Any]) -> Any:
+    """The part of `base` with `values`; those of a rule are paths to its policies, or its band."""
+    if part != "rule":
+        return getattr(base, part).replace(**values)
+    inner: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        policy, _, name = path.rpartition(".")
+        inner.setdefault(policy, {})[name] = value
+    changes = {**inner.pop("", {}), **{policy: _policy(base.rule, policy, given) for policy, given in inner.items()}}
+    return base.rule.replace(**changes)
 
 
 def _policy(rule: DecisionRule, part: str, values: Mapping[str, Any]) -> Any:
     """The policy `part` of `rule` with `values`; a rule without one gets one."""
     present = getattr(rule, part)
-    kind = {"exits": Exits, "scale_in": ScaleIn, "limits": Limits}[part]
-    return kind(**values) if present is None else present.replace(**values)
+    return _POLICIES[part](**values) if present is None else present.replace(**values)
+
+
+def _targets(points: Sequence[Point], shared: Shared) -> tuple[np.ndarray, np.ndarray]:
+    """Target weights of the different decisions among `points`, `(d, n, 1)`, and the row of each point, `(k,)`.
+
+    Points that differ in exits, limits or costs alone decide the same: their weights are computed once. Each row is
+    checked as a single run would be.
+    """
+    first: dict[tuple[int, int], int] = {}
+    rows = np.array([first.setdefault((id(p.strategy), id(p.sizing)), len(first)) for p in points])
+    places = np.unique(rows, return_index=True)[1]
+    return _weights([points[i] for i in places], shared), rows
 
 
 def _weights(points: Sequence[Point], shared: Shared) -> np.ndarray:
-    """Target weights of a block, `(k, n, 1)`, each checked as a single run would be."""
-    panel = shared.panel
-    bars = _memo(shared).get("bars")
+    """Target weights of points, `(k, n, 1)`, each checked as a single run would be."""
+    panel, memo = shared.panel, _memo(shared)
+    bars = memo.get("bars")
     if bars is None:
-        bars = _memo(shared)["bars"] = panel.bars(panel.symbols[0])
+        bars = memo["bars"] = panel.bars(panel.symbols[0])
     kind = type(points[0].strategy)
     if kind.batch_signals.__func__ is Strategy.batch_signals.__func__:  # type: ignore[attr-defined]
         weights = np.empty((len(points), len(panel), 1))
         for row, point in enumerate(points):
             weights[row, :, 0] = point.full_rule().weights(bars)[1]
         return weights
-    signals = kind.batch_signals([point.strategy for point in points], bars, _memo(shared))
+    signals = kind.batch_signals([point.strategy for point in points], bars, memo)
     _check_rows(signals, 1.0, points, shared, "signal")
     return _sized(points, signals, bars, shared)[:, :, None]
+
+
+def warmup(points: Sequence[Point], panel: Panel) -> int:
+    """Bars that the slowest of `points` needs for its first target weight; more than the panel has: all and one."""
+    shared, length = Shared(panel, None, 0, 1.0), len(panel)  # type: ignore[arg-type]
+    longest = 0
+    for begin in range(0, len(points), _BLOCK):
+        known = ~np.isnan(_targets(points[begin : begin + _BLOCK], shared)[0][:, :, 0])
+        waits = np.where(known.any(axis=1), known.argmax(axis=1) + 1, length + 1)
+        longest = max(longest, int(waits.max()))
+        if longest > length:
+            break
+    return longest
 
 
 def _sized(points: Sequence[Point], signals: np.ndarray, bars: Any, shared: Shared) -> np.ndarray:
@@ -156,50 +227,59 @@ def _check_rows(rows: np.ndarray, bound: float, points: Sequence[Point], shared:
         )
 
 
-def _memo(shared: Shared) -> dict[Any, Any]:
-    """What one thread keeps from block to block."""
+class _Memo(dict[Any, Any]):
+    """What one thread keeps from block to block: arrays up to `_KEPT_BYTES` together, then the oldest go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sizes: dict[Any, int] = {}
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, value)
+        if isinstance(value, np.ndarray):
+            self._sizes.pop(key, None)
+            self._sizes[key] = value.nbytes
+            while len(self._sizes) > 1 and sum(self._sizes.values()) > _KEPT_BYTES:
+                oldest = next(iter(self._sizes))
+                del self._sizes[oldest], self[oldest]
+
+
+def _memo(shared: Shared) -> _Memo:
+    """What this thread keeps."""
     if not hasattr(shared._local, "memo"):
-        shared._local.memo = {}
-    memo: dict[Any, Any] = shared._local.memo
+        shared._local.memo = _Memo()
+    memo: _Memo = shared._local.memo
     return memo
 
 
 @jit(nogil=True, _nrt=False)
-def _reset(m: Machine, cash: float, first: int) -> None:
-    """Bring a machine back to where `book.empty_machine` starts it."""
+def _reset(m: Machine, account: np.ndarray, assets: np.ndarray, counts: np.ndarray) -> None:
+    """Bring a machine back to the state in which these tables were copied."""
     for i in range(m.account.shape[0]):
-        m.account[i] = 0.0
+        m.account[i] = account[i]
     for i in range(m.assets.shape[1]):
-        m.assets[0, i] = 0.0
+        m.assets[0, i] = assets[0, i]
     for i in range(m.counts.shape[0]):
-        m.counts[i] = 0
+        m.counts[i] = counts[i]
     for i in range(m.traded.shape[0]):
         m.traded[i] = 0.0
-    for column in (book.CASH, book.PEAK, book.DAY_EQUITY, book.EQUITY):
-        m.account[column] = cash
-    for column in (book.DAY, book.LOSS_UNTIL, book.DRAWDOWN_UNTIL, book.PLANNED_AT):
-        m.account[column] = book.NONE
-    for column in (book.FIRST, book.LIQUIDATOR, book.INSIDE):
-        m.assets[0, column] = book.NONE
-    for column in (book.CLOSED_AT, book.FLOOR, book.LOWEST):
-        m.assets[0, column] = -math.inf
-    for column in (book.CEILING, book.HIGHEST):
-        m.assets[0, column] = math.inf
-    m.counts[book.NEXT_BAR] = max(first - 1, 0)
 
 
 @jit(nogil=True, _nrt=False)
 def _run_block(
     m: Machine,
+    fresh: Machine,
     tape: Tape,
     targets: np.ndarray,
+    use: np.ndarray,
     script: np.ndarray,
     terms: np.ndarray,
     rules: np.ndarray,
     policies: np.ndarray,
     numbers: np.ndarray,
     equity: np.ndarray,
-    returns: np.ndarray,
+    lanes: np.ndarray,
+    kept: np.ndarray,
     trips: np.ndarray,
     trades: np.ndarray,
     lots: np.ndarray,
@@ -207,27 +287,29 @@ def _run_block(
     figures: np.ndarray,
     begin: int,
 ) -> int:
-    """Run the points from `begin` on and write their `figures`; returns the point at which a table was full."""
+    """Run the points from `begin` on and write their `figures`; returns the point at which a table was full.
+
+    Point i follows the row `use[i]` of `targets`.
+    """
     first, cash, periods, n = int(numbers[0]), numbers[1], numbers[2], targets.shape[1]
-    split = figures.shape[1] - 9
-    for i in range(begin, targets.shape[0]):
-        _reset(m, cash, first)
+    for i in range(begin, use.shape[0]):
+        _reset(m, fresh.account, fresh.assets, fresh.counts)
         for column in range(terms.shape[1]):
             m.terms[0, column] = terms[i, column]
         for column in range(rules.shape[1]):
             m.rules[column] = rules[i, column]
         for column in range(policies.shape[1]):
             m.policies[0, column] = policies[i, column]
-        if advance(m, tape, targets[i], script, equity, first, n) < n or m.counts[book.FILLS] + 1 > trades.shape[0]:
+        reached = advance(m, tape, targets[use[i]], script, equity, first, n)
+        if reached < n or m.counts[book.FILLS] + 1 > trades.shape[0]:
             return i
         lots[0] = terms[i, book.LOTS]
         for column in range(trips.shape[1]):
             trips[0, column] = 0.0
-        equity_returns(equity, cash, returns)
-        performance(equity, returns, cash, periods, figures[i, :split])
+        performance(equity, equity.shape[0], cash, periods, 0.0, 0.0, CORE_ONLY, lanes, kept, figures, i)
         count = pair_fills(m.fills[: m.counts[book.FILLS]], lots, n - 1, last_close, trips, trades)
-        activity(m, trades, count, equity, periods, figures[i, split:])
-    return targets.shape[0]
+        activity(m, trades, count, equity, periods, figures[i, _SPLIT:])
+    return use.shape[0]
 
 
 @dataclass(eq=False)
@@ -235,28 +317,29 @@ class _Scratch:
     """Memory that one thread reuses for every block."""
 
     machine: Machine
+    fresh: Machine
     equity: np.ndarray
-    returns: np.ndarray
+    room: tuple[np.ndarray, np.ndarray]
     trades: np.ndarray
 
 
 def _scratch(shared: Shared, tiers: np.ndarray) -> _Scratch:
-    memo = _memo(shared)
-    key = ("scratch", tiers.tobytes())
-    if key not in memo:
+    memo, key = _memo(shared), tiers.tobytes()
+    kept: tuple[bytes, _Scratch] | None = memo.get("scratch")
+    if kept is None or kept[0] != key:
         n = len(shared.panel)
         terms, rules, policies = book.term_rows(1), book.rule_vector(), book.policy_rows(1)
         tables: dict[str, Any] = {"terms": terms, "rules": rules, "policies": policies, "tiers": tiers}
         machine = empty_machine(1, n, cash=shared.cash, first=shared.first, **tables)
-        equity, returns = np.empty((2, n - shared.first))
-        memo[key] = _Scratch(machine, equity, returns, np.empty((1, len(TRADE_COLUMNS))))
-    found: _Scratch = memo[key]
-    return found
+        fresh = Machine(*(table.copy() for table in machine))
+        equity, room = np.empty(n - shared.first), workspace(n - shared.first, CORE_ONLY)
+        kept = memo["scratch"] = key, _Scratch(machine, fresh, equity, room, np.empty((1, len(TRADE_COLUMNS))))
+    return kept[1]
 
 
 def evaluate_block(points: Sequence[Point], shared: Shared) -> np.ndarray:
     """Figures of each point, `(k, len(FIGURES))`. All points share strategy class and fee tiers."""
-    targets, periods = _weights(points, shared), shared.panel.periods_per_year
+    (targets, use), periods = _targets(points, shared), shared.panel.periods_per_year
     terms, rules, policies = _settings(points, periods, shared.panel.symbols)
     figures, script = np.empty((len(points), len(FIGURES))), _EMPTY_SCRIPT
     numbers = np.array([shared.first, shared.cash, periods])
@@ -266,8 +349,8 @@ def evaluate_block(points: Sequence[Point], shared: Shared) -> np.ndarray:
     while done < len(points):
         s = scratch
         done = _run_block(
-            s.machine, shared.tape, targets, script, terms, rules, policies, numbers, s.equity, s.returns, trips,
-            s.trades, lots, last, figures, done,
+            s.machine, s.fresh, shared.tape, targets, use, script, terms, rules, policies, numbers, s.equity,
+            *s.room, trips, s.trades, lots, last, figures, done,
         )  # fmt: skip
         if done < len(points):
             scratch.machine = grown(scratch.machine)

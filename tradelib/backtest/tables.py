@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -10,8 +12,45 @@ import pandas as pd
 from tradelib.backtest import book
 from tradelib.backtest.machine import Simulation
 from tradelib.backtest.trades import TRADE_COLUMNS, excursions, round_trips
+from tradelib.data.panel import Panel
 
-__all__ = ["cash_book", "cash_series", "fill_table", "order_table", "position_table", "trade_array", "trade_table"]
+__all__ = [
+    "cash_book",
+    "cash_series",
+    "fill_table",
+    "frozen",
+    "kept",
+    "order_table",
+    "position_table",
+    "trade_array",
+    "trade_table",
+]
+
+Table = TypeVar("Table", "pd.Series[Any]", pd.DataFrame)
+
+
+def kept(build: Callable[[Any], Table]) -> Callable[[Any], Table]:
+    """Build a table once per object and hand out a copy each time: what a caller does to it stays with the caller.
+
+    The copies share their values until somebody writes (pandas' copy on write), so they cost microseconds.
+    """
+    name = f"_{build.__name__}"
+
+    @wraps(build)
+    def get(owner: Any) -> Table:
+        if name not in vars(owner):
+            vars(owner)[name] = build(owner)
+        copy: Table = vars(owner)[name].copy(deep=False)
+        return copy
+
+    return get
+
+
+def frozen(array: np.ndarray) -> np.ndarray:
+    """A read-only view of `array`."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _named(codes: np.ndarray, names: Sequence[str]) -> np.ndarray:
@@ -86,15 +125,22 @@ def trade_array(simulation: Simulation, close: np.ndarray) -> np.ndarray:
     return round_trips(simulation.fills, last, close[last], lots)
 
 
-def trade_table(
-    trades: np.ndarray, index: pd.DatetimeIndex, symbols: Sequence[str], high: np.ndarray, low: np.ndarray
-) -> pd.DataFrame:
-    """Round trips: times, side, average prices, `profit` net of fees, `return` on the entry value, `mae` and `mfe`."""
+def trade_table(trades: np.ndarray, simulation: Simulation, panel: Panel) -> pd.DataFrame:
+    """Round trips: times, side, average prices, `profit` net of fees, `return` on the entry value, `mae` and `mfe`.
+
+    `mae`, `mfe`: the excursions of `tradelib.backtest.trades`, fractions of the average entry price, by the bars of the
+    account (finer ones are not asked). `bars`: from the entry's to the exit's; `duration`: the same as time. A trade
+    that is still `open` ends at the last close.
+    """
+    index, symbols = panel.index, panel.symbols
     columns = dict(zip(TRADE_COLUMNS, trades.T, strict=True))
-    far = excursions(trades, high, low)
+    prices = (panel.open, panel.high, panel.low, panel.close)
+    last = int(simulation.machine.counts[book.NEXT_BAR]) - 1
+    far = excursions(simulation.fills, last, *prices, simulation.machine.terms[:, book.LOTS])
+    entry_time, exit_time = (_times(columns[name], index) for name in ("entry_bar", "exit_bar"))
     table = {
-        "entry_time": _times(columns["entry_bar"], index),
-        "exit_time": _times(columns["exit_bar"], index),
+        "entry_time": entry_time,
+        "exit_time": exit_time,
         "symbol": _named(columns["asset"], symbols),
         "side": np.where(columns["side"] > 0, "long", "short"),
         "quantity": columns["quantity"],
@@ -103,6 +149,7 @@ def trade_table(
         "profit": columns["profit"],
         "return": columns["profit"] / (columns["quantity"] * columns["entry_price"]),
         "fees": columns["fees"],
+        "duration": exit_time - entry_time,
         "bars": (columns["exit_bar"] - columns["entry_bar"]).astype(np.int64),
         "mae": far[:, 0],
         "mfe": far[:, 1],

@@ -104,13 +104,14 @@ def _set_distance(row: np.ndarray, column: int, distance: Distance | None) -> No
 def policy_table(
     symbols: Sequence[str], exits: Exits | None, scale_in: ScaleIn | None, limits: Limits | None
 ) -> np.ndarray:
-    """One policy per symbol, `(a, POLICY_COLUMNS)`; blacklisted symbols refuse entries."""
+    """One policy per symbol, `(a, POLICY_COLUMNS)`: the blacklist refuses entries, names decide whose turn it is."""
     table = np.repeat(policy_row(exits, scale_in)[None, :], len(symbols), axis=0)
     banned = set(limits.blacklist) if limits is not None else set()
     unknown = sorted(banned - set(symbols))
     if unknown and len(symbols) > 1:
         raise ParameterError(f"blacklist names {', '.join(unknown)}, the bars hold {', '.join(symbols[:10])}")
     table[[symbol in banned for symbol in symbols], book.REFUSED] = 1.0
+    table[:, book.TURN] = sorted(range(len(symbols)), key=lambda a: symbols[a])
     return table
 
 

@@ -3,9 +3,12 @@
 The bar is walked: open, adverse extreme, favourable extreme, close. Adverse is what hurts the position that is held; a
 flat account visits the nearer extreme first. So a stop-loss comes before a take-profit, and between two levels on the
 same side the nearer one is met first. What is beyond at the open fills at the open. A position that is opened on the
-way restarts the walk from there, adverse extreme first; the favourable extreme is visited again only where the bar
-proves that it came later, which is so after a stop entry and not after a limit entry. Finer bars replace all this
-guessing by their own, finer walks.
+way restarts the walk from there, adverse extreme first.
+
+A bar proves that its favourable extreme came after a stop entry, and does not after a limit entry. Orders that such a
+limit fill leaves behind (targets, the other side of a grid) meet the way from the adverse extreme to the close only;
+orders that rested before meet both extremes, because touching counts. Finer bars replace all this guessing by their
+own, finer walks.
 """
 
 from __future__ import annotations
@@ -20,6 +23,10 @@ from tradelib.backtest.book import Machine, Tape
 from tradelib.backtest.execution import enter_cash, execute, finish, refresh_window, trail
 
 __all__ = ["expire", "follow", "others", "walk"]
+
+_ADVERSE, _FAVOURABLE, _RETURNING, _CLOSING = range(4)
+"""Legs of a walk: to the adverse extreme; to the favourable one; for orders that must not have seen that, from the
+adverse extreme to the close; and for all from the favourable extreme to the close."""
 
 
 @jit(_nrt=False)
@@ -58,15 +65,21 @@ def _comes_first(orders: np.ndarray, k: int, other: int) -> bool:
 
 
 @jit(_nrt=False)
-def _next_on_leg(orders: np.ndarray, assets: np.ndarray, a: int, start: float, end: float) -> int:
-    """The working order that a price moving from `start` to `end` meets first; -1 for none."""
+def _next_on_leg(
+    orders: np.ndarray, assets: np.ndarray, a: int, start: float, end: float, oldest: float, newest: float, any_: bool
+) -> int:
+    """The working order in the rows from `oldest` to before `newest` that a price from `start` to `end` meets first.
+
+    -1 for none. Without `any_` only those that need no position to reduce.
+    """
     found, up = -1, 1.0 if end > start else -1.0
     if end == start:
         return -1
     k = int(assets[a, book.FIRST])
     while k >= 0:
         level = orders[k, book.LEVEL]
-        if orders[k, book.UP] == up and (end - level) * up >= 0.0:
+        counts = k >= oldest and k < newest and (any_ or orders[k, book.REDUCES] == 0.0)
+        if counts and orders[k, book.UP] == up and (end - level) * up >= 0.0:
             nearer = found < 0 or (orders[found, book.LEVEL] - level) * up > 0.0
             if nearer or (level == orders[found, book.LEVEL] and _comes_first(orders, k, found)):
                 found = k
@@ -90,7 +103,8 @@ def _act(m: Machine, tape: Tape, t: int, row: int, k: int, price: float, at_open
         return execute(m, tape, t, row, k, price, False, False, value, exposure)
     value, exposure = others(m, tape, t, row, a)
     if kind == book.LIMIT:
-        arrives = at_open and m.orders[k, book.REASON] == book.EXPLICIT and m.orders[k, book.PLACED] == t - 1
+        at_first = at_open and (row < 0 or row == tape.fine_first[t])
+        arrives = at_first and m.orders[k, book.REASON] == book.EXPLICIT and m.orders[k, book.PLACED] == t - 1
         return execute(m, tape, t, row, k, price, False, not arrives, value, exposure)
     filled = execute(m, tape, t, row, k, price, True, False, value, exposure)
     if filled and kind == book.LIQUIDATING and m.rules[book.LIQUIDATION_RATE] > 0.0:
@@ -100,17 +114,10 @@ def _act(m: Machine, tape: Tape, t: int, row: int, k: int, price: float, at_open
 
 
 @jit(_nrt=False)
-def _meet(m: Machine, tape: Tape, t: int, row: int, a: int, k: int, price: float, at_open: bool) -> float:
-    """Let order `k` act at `price`. Returns the side of a position that this opened, 0.0 for none."""
-    before = m.assets[a, book.POSITION]
-    filled = _act(m, tape, t, row, k, price, at_open)
-    if m.orders[k, book.STATUS] == book.WORKING and not filled:
-        return 0.0
-    refresh_window(m.orders, m.assets, a)
-    after = m.assets[a, book.POSITION]
-    if not filled or after == 0.0 or before * after > 0.0:
-        return 0.0
-    return 1.0 if after > 0.0 else -1.0
+def _meet(m: Machine, tape: Tape, t: int, row: int, a: int, k: int, price: float, at_open: bool) -> None:
+    """Let order `k` act at `price`."""
+    if _act(m, tape, t, row, k, price, at_open) or m.orders[k, book.STATUS] != book.WORKING:
+        refresh_window(m.orders, m.assets, a)
 
 
 @jit(_nrt=False)
@@ -123,37 +130,47 @@ def walk(m: Machine, tape: Tape, t: int, row: int, a: int, open_: float, high: f
     held = m.assets[a, book.POSITION]
     down_first = held > 0.0 or (held == 0.0 and open_ - low <= high - open_)
     one, two = (low, high) if down_first else (high, low)
-    price, leg, opened = open_, 0, False
-    while leg < 3:
-        end = one if leg == 0 else (two if leg == 1 else close)
-        k = _next_on_leg(m.orders, m.assets, a, price, end)
+    price, leg, restarted, fresh, unproven = open_, _ADVERSE, False, False, math.inf
+    while leg <= _CLOSING:
+        end = one if leg == _ADVERSE else (two if leg == _FAVOURABLE else close)
+        oldest = unproven if leg == _RETURNING else 0.0
+        newest = unproven if leg == _FAVOURABLE else math.inf
+        k = _next_on_leg(m.orders, m.assets, a, price, end, oldest, newest, leg != _FAVOURABLE or not fresh)
         if k < 0:
-            price, leg = end, leg + 1
+            price, leg = (two if leg == _RETURNING else end), leg + 1
+            price = one if leg == _RETURNING else price
             continue
-        level, kind = m.orders[k, book.LEVEL], m.orders[k, book.KIND]
+        level, kind, grid = m.orders[k, book.LEVEL], m.orders[k, book.KIND], m.orders[k, book.SPACING] > 0.0
         price = level if (level - price) * (end - price) > 0.0 else price
-        side = _meet(m, tape, t, row, a, k, price, False)
-        if side != 0.0:
-            m.assets[a, book.INSIDE] = t
-            if not opened:
-                one, proven = (low if side > 0.0 else high), kind == book.STOP or kind == book.TRAILING
-                two = (high if side > 0.0 else low) if proven else one
-                opened, leg = True, 0
+        before, placed = m.assets[a, book.POSITION], float(m.counts[book.ORDERS])
+        _meet(m, tape, t, row, a, k, price, False)
+        after = m.assets[a, book.POSITION]
+        opens = after != 0.0 and before * after <= 0.0
+        if kind == book.LIMIT and (opens or abs(after) > abs(before)):
+            unproven, fresh = min(unproven, placed), fresh or opens
+        if opens and not (grid and restarted):
+            one, two = (low, high) if after > 0.0 else (high, low)
+            restarted, leg = True, _ADVERSE
+    m.assets[a, book.INSIDE] = unproven
 
 
 @jit(_nrt=False)
-def follow(orders: np.ndarray, assets: np.ndarray, a: int, high: float, low: float) -> None:
-    """After a bar: trailing levels follow its extremes, break-even stops move; both act from the next bar on."""
+def follow(
+    orders: np.ndarray, assets: np.ndarray, a: int, high: float, low: float, close: float, unproven: float
+) -> None:
+    """After a bar: trailing levels follow its extremes, break-even stops move; both act from the next bar on.
+
+    Orders in the rows from `unproven` on were placed at an unknown moment inside of it: only the close came after.
+    """
     if high <= assets[a, book.HIGHEST] and low >= assets[a, book.LOWEST]:
         return
-    if high > assets[a, book.HIGHEST]:
-        assets[a, book.HIGHEST] = high
-    if low < assets[a, book.LOWEST]:
-        assets[a, book.LOWEST] = low
+    certain = unproven == math.inf
+    assets[a, book.HIGHEST] = max(assets[a, book.HIGHEST], high) if certain else -math.inf
+    assets[a, book.LOWEST] = min(assets[a, book.LOWEST], low) if certain else math.inf
     k = int(assets[a, book.FIRST])
     while k >= 0:
         up = orders[k, book.UP]
-        extreme = low if up > 0.0 else high
+        extreme = close if k >= unproven else (low if up > 0.0 else high)
         if not math.isnan(orders[k, book.TRAIL]) and (orders[k, book.EXTREME] - extreme) * up > 0.0:
             trail(orders, k, extreme)
         trigger = orders[k, book.BREAK_AT]

@@ -20,29 +20,34 @@ __all__ = ['Values', 'as_values', 'first_valid', 'check_window', 'like', 'probe_
 # %% ../../nbs/indicators/00_core.ipynb #eb0dcb1f
 Values = TypeVar("Values", pd.Series, np.ndarray)
 
-# %% ../../nbs/indicators/00_core.ipynb #5c2d97fd
+# %% ../../nbs/indicators/00_core.ipynb #b1d59b7a
 def as_values(values: pd.Series | np.ndarray, name: str = "values") -> np.ndarray:
-    """`values` as a contiguous float64 array `(n,)`.
+    """`values` as a contiguous, read-only float64 array `(n,)`.
 
     Leading NaNs may stay. A NaN further in, or an infinity anywhere, raises `DataError` naming the first bad row.
     """
-    array = np.ascontiguousarray(values, dtype=np.float64)
+    array = np.ascontiguousarray(values, dtype=np.float64).view()
     if array.ndim != 1:
         raise DataError(f"{name} must be one-dimensional, not of shape {array.shape}")
-    known = ~np.isnan(array)
-    bad = np.isinf(array)
-    bad[first_valid(array) :] |= ~known[first_valid(array) :]
-    if bad.any():
-        row = int(np.argmax(bad))
+    first = first_valid(array)
+    finite = np.isfinite(array[first:])
+    if not finite.all():
+        row = first + int(np.argmin(finite))
         where = values.index[row] if isinstance(values, pd.Series) else f"row {row}"
         raise DataError(f"{name} holds {array[row]} at {where}: repair the data first (tradelib.data.repair)")
+    array.flags.writeable = False  # what comes from pandas is; so kernels are compiled for one kind of array
     return array
 
 
 def first_valid(array: np.ndarray) -> int:
     """Row of the first value that is not NaN; the length of the array when there is none."""
-    known = ~np.isnan(array)
-    return int(np.argmax(known)) if known.any() else len(array)
+    start, size = 0, 256
+    while start < len(array):  # it is most often among the first
+        known = ~np.isnan(array[start : start + size])
+        if known.any():
+            return start + int(np.argmax(known))
+        start, size = start + size, 4 * size
+    return len(array)
 
 # %% ../../nbs/indicators/00_core.ipynb #d5b137b9
 def check_window(window: int, name: str = "window", minimum: int = 1) -> int:
@@ -51,11 +56,11 @@ def check_window(window: int, name: str = "window", minimum: int = 1) -> int:
         raise ParameterError(f"{name} must be a whole number of bars, at least {minimum}; got {window!r}")
     return int(window)
 
-# %% ../../nbs/indicators/00_core.ipynb #de9a14d5
+# %% ../../nbs/indicators/00_core.ipynb #d36fa8c8
 def like(values: Values, result: np.ndarray, name: str) -> Values:
     """`result` in the form of `values`: a Series on its index called `name`, or the array itself."""
     if isinstance(values, pd.Series):
-        return pd.Series(result, index=values.index, name=name)
+        return pd.Series(result, index=values.index, name=name, copy=False)
     return result
 
 # %% ../../nbs/indicators/00_core.ipynb #5b095da1

@@ -78,9 +78,8 @@ def check_signals(signals: pd.Series, bars: pd.DataFrame, name: str = "strategy"
     if not isinstance(signals, pd.Series) or not signals.index.equals(bars.index):
         raise ParameterError(f"{name}.signals must return a Series on the index of the bars")
     values = signals.to_numpy(dtype=np.float64)
-    wrong = ~((values >= -1.0) & (values <= 1.0))
-    wrong[: first_valid(values)] = False
-    if wrong.any():
-        row = int(np.argmax(wrong))
+    known = values[first_valid(values) :]
+    if len(known) and not (known.min() >= -1.0 and known.max() <= 1.0):
+        row = len(values) - len(known) + int(np.argmin((known >= -1.0) & (known <= 1.0)))
         raise ParameterError(f"{name}: signal {values[row]} at {bars.index[row]}; must be a number in [-1, 1]")
-    return pd.Series(values, index=bars.index, name="signal")
+    return pd.Series(values, index=bars.index, name="signal", copy=False)

@@ -1,0 +1,157 @@
+"""What a sweep or a search leaves behind: a row of figures per point, counted as trials, whatever ended it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tradelib.backtest import sweep_plots, sweeping
+from tradelib.backtest.decision import DecisionRule
+from tradelib.backtest.engine import evaluate
+from tradelib.backtest.points import FIGURES, Point, make_point
+from tradelib.backtest.result import Result
+from tradelib.backtest.searching import plain
+from tradelib.backtest.sweeping import Job
+from tradelib.backtest.trials import Trial, TrialBatch, TrialLedger, family_of
+from tradelib.backtest.wiring import setting_of
+from tradelib.errors import ParameterError
+from tradelib.parameters import nearest
+
+__all__ = ["SweepResult", "watched"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SweepResult:
+    """Points (`frame`: parameters and figures), skipped ones with reasons, the trials, and how many of them were new.
+
+    `start`: open time of the account's first bar, the same for all points. `description`: what the points share, as
+    plain data. `interrupted`: some points are not there; hand the result over as `resume` to go on.
+    """
+
+    rule: DecisionRule
+    axes: tuple[str, ...]
+    frame: pd.DataFrame
+    skipped: tuple[dict[str, Any], ...]
+    batch: TrialBatch
+    new_trials: int
+    start: pd.Timestamp
+    interrupted: bool = False
+    setting: dict[str, Any] = field(default_factory=dict)
+    description: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def trials(self) -> tuple[Trial, ...]:
+        """The trials that the points are, one each."""
+        return tuple(self.batch.trials())
+
+    def point(self, row: int) -> dict[str, Any]:
+        """Parameters of one row of `frame` by path."""
+        return {axis: plain(self.frame[axis].iloc[row]) for axis in self.axes}
+
+    def best(self, by: str = "sharpe_ratio") -> DecisionRule:
+        """The rule of the point with the highest `by`; `ParameterError` when no point has a value."""
+        return self._made(self.best_row(by)).full_rule()
+
+    def best_row(self, by: str = "sharpe_ratio") -> int:
+        """Row of the point with the highest `by`."""
+        self._check(by)
+        if self.frame[by].isna().all():
+            raise ParameterError(f"no point of the sweep has a value of {by!r}")
+        return int(np.nanargmax(self.frame[by].to_numpy(dtype=np.float64)))
+
+    def result(self, bars: Any, row: int | None = None) -> Result:
+        """The full result of one point (default: the best) on the bars of the sweep; already counted."""
+        point = self._made(self.best_row() if row is None else row)
+        rest = {name: self.setting[name] for name in ("cash", "start", "end", "finer", "funding")}
+        return evaluate(point.full_rule(), bars, costs=point.costs, market=point.market, **rest)
+
+    def heat_map(self, rows: str, columns: str, by: str = "sharpe_ratio") -> pd.DataFrame:
+        """Figures as a table of two parameters; the best one over all others."""
+        self._check(rows, columns, by)
+        return sweep_plots.table(self.frame, rows, columns, by)
+
+    def plot(self, rows: str | None = None, columns: str | None = None, by: str = "sharpe_ratio") -> Any:
+        """Heat map over two axes (default: the first two), or a line over one, as a plotly figure."""
+        self._check(by)
+        if len(self.axes) == 1:
+            return sweep_plots.scatter(self.frame, self.axes[0], by)
+        return sweep_plots.heat_map(self.heat_map(rows or self.axes[0], columns or self.axes[1], by), by)
+
+    def parallel_coordinates(self, by: str = "sharpe_ratio") -> Any:
+        """All axes beside each other, each point a line coloured by `by`, as a plotly figure."""
+        self._check(by)
+        return sweep_plots.parallel_coordinates(self.frame, self.axes, by)
+
+    def _made(self, row: int) -> Point:
+        rule, setting = self.rule, self.setting
+        return make_point(Point(rule.strategy, rule.sizing, rule, setting["costs"], setting["market"]), self.point(row))
+
+    def _check(self, *columns: str) -> None:
+        for name in columns:
+            if name not in self.frame:
+                raise ParameterError(f"the sweep has no column {name!r}{nearest(name, self.frame.columns)}")
+
+    def __repr__(self) -> str:
+        state = ", interrupted" if self.interrupted else ""
+        counts = f"{len(self.frame)} points, {len(self.skipped)} skipped, {self.new_trials} new trials"
+        return f"SweepResult({counts}{state})"
+
+    def _repr_html_(self) -> str:
+        top = self.frame.nlargest(5, "sharpe_ratio") if len(self.frame) else self.frame
+        return f"<p>{self!r}</p>" + top.to_html(border=0)
+
+
+def watched(
+    job: Job, work: Callable[[], None], skipped: list[dict[str, Any]], ledger: TrialLedger | None
+) -> SweepResult:
+    """Do the work; whatever ends it, what was looked at is counted and kept."""
+    interrupted = False
+    try:
+        work()
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        try:
+            result = _finished(job, skipped, ledger, interrupted)
+        finally:
+            job.close()
+    return result
+
+
+def _finished(
+    job: Job, skipped: Sequence[dict[str, Any]], ledger: TrialLedger | None, interrupted: bool
+) -> SweepResult:
+    """Count what was finished and put it in a frame."""
+    setup, kept = job.setup, np.flatnonzero(job.done)
+    figures, axes = job.figures[kept], job.maker.axes
+    values = {axis: sweeping.column([job.changes[row][axis] for row in kept.tolist()]) for axis in axes}
+    frame = pd.concat([pd.DataFrame(values), pd.DataFrame(figures, columns=list(FIGURES))], axis=1)
+    batch = _batch(
+        job, [job.points[row] for row in kept.tolist()], figures[:, FIGURES.index("sharpe_ratio_per_period")]
+    )
+    new = (ledger or TrialLedger()).record_batch(batch).new if len(kept) else 0
+    base, start = setup.base, setup.panel.index[setup.first]
+    setting = {"cash": setup.cash, "start": start, "end": setup.panel.index[-1], "finer": setup.finer}
+    setting |= {"funding": setup.funding, "costs": base.costs, "market": base.market}
+    described = sweeping.description(setup)
+    return SweepResult(base.rule, axes, frame, tuple(skipped), batch, new, start, interrupted, setting, described)
+
+
+def _batch(job: Job, found: Sequence[Point], sharpes: np.ndarray) -> TrialBatch:
+    setup, panel = job.setup, job.setup.panel
+    index, like = panel.index[setup.first :], found[0] if found else setup.base
+    return TrialBatch(
+        family=family_of(type(like.strategy).__name__, panel.symbols[0], panel.timeframe),
+        rule=like.full_rule().to_config(),
+        setting=setting_of(like.costs, like.market, setup.cash, panel.calendar),
+        data_digest=panel.digest,
+        window=(index[0].isoformat(), index[-1].isoformat()),
+        observations=len(index),
+        points={axis: sweeping.recorded(found, axis) for axis in job.maker.axes} if found else {},
+        sharpes=sharpes,
+    )

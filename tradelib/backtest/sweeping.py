@@ -1,0 +1,391 @@
+"""A sweep while it runs: points in blocks, through threads or a cluster, kept as they finish.
+
+A `Job` is fed points, once by a sweep, batch by batch by a search, and evaluates those it does not know yet. An
+interruption loses only the blocks that were under way. With a file the finished points outlive the process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+
+from tradelib.backtest.book import Tape
+from tradelib.backtest.checkpoint import Checkpoint, differences
+from tradelib.backtest.costs import Costs, Market
+from tradelib.backtest.decision import DecisionRule
+from tradelib.backtest.points import FIGURES, Maker, Point, Shared, block_size, evaluate_block, warmup
+from tradelib.backtest.wiring import build_tape, check_cash, cut, needed_atr
+from tradelib.data.panel import Panel, as_panel
+from tradelib.errors import DataError, ParameterError, require
+from tradelib.strategies.base import Strategy
+
+__all__ = [
+    "Bar",
+    "Block",
+    "Cluster",
+    "Job",
+    "Setup",
+    "Take",
+    "begin",
+    "column",
+    "common_start",
+    "description",
+    "point_key",
+    "progress_bar",
+    "recorded",
+    "run_threads",
+    "shared_setup",
+    "valid_points",
+]
+
+
+class Block(NamedTuple):
+    """Points that are evaluated together, and their rows in the job. They share fee tiers and market data."""
+
+    rows: list[int]
+    points: list[Point]
+    shared: Shared
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """What all points of a sweep share: the rule and terms they start from, the bars, the account and its machinery.
+
+    `first`: row of `panel` at which the account starts. `workers`: threads, None for one per core. `client`: a Dask
+    client to run on instead.
+    """
+
+    base: Point
+    panel: Panel
+    first: int
+    cash: float
+    finer: Any = None
+    funding: Any = None
+    workers: int | None = None
+    client: Any = None
+
+    @property
+    def threads(self) -> int:
+        """How many blocks run at once."""
+        if self.client is not None:
+            return max(1, sum(self.client.nthreads().values()))
+        return self.workers or os.cpu_count() or 1
+
+
+def shared_setup(
+    rule: Any, bars: Any, costs: Costs | None, market: Market | None, cash: float, start: Any, end: Any, **how: Any
+) -> Setup:
+    """What the points share, checked; `how`: the other fields of `Setup`."""
+    if not isinstance(rule, DecisionRule | Strategy):
+        raise ParameterError(
+            f"a sweep needs a DecisionRule or a Strategy; got {type(rule).__name__}: entries and exits, weights and "
+            "portfolios have no parameters to sweep. Write them as a Strategy, or call run_signals, run_weights or "
+            "run_portfolio for each point"
+        )
+    rule = rule if isinstance(rule, DecisionRule) else DecisionRule(strategy=rule)
+    panel, first = cut(as_panel(bars), start, end)
+    if len(panel.symbols) > 1:
+        raise DataError(
+            f"a sweep trades one symbol, the bars hold {len(panel.symbols)}: sweep each, or run_portfolio per point"
+        )
+    base = Point(rule.strategy, rule.sizing, rule, costs or Costs(), market or Market())
+    return Setup(base, panel, first, check_cash(cash), **how)
+
+
+def valid_points(
+    maker: Maker, changes: Sequence[Mapping[str, Any]]
+) -> tuple[list[int], list[Point], list[dict[str, Any]]]:
+    """Rows of the valid points, the points, and the others with the reason why they are no valid rule."""
+    rows, found, skipped = [], [], []
+    for row, change in enumerate(changes):
+        try:
+            found.append(maker(change))
+            rows.append(row)
+        except ParameterError as error:
+            skipped.append({**change, "reason": str(error)})
+    return rows, found, skipped
+
+
+def common_start(found: Sequence[Point], panel: Panel) -> int:
+    """Row of the first bar after the longest warm-up of the points, looked up on the first bars, where it is cheap."""
+    deciders = list({(id(point.strategy), id(point.sizing)): point for point in found}.values())
+    length = 256
+    while True:
+        part = panel if length >= len(panel) else panel.window(None, panel.index[length - 1])
+        longest = warmup(deciders, part)
+        if longest <= length and longest < len(panel):
+            return longest
+        if length >= len(panel):
+            raise ParameterError(
+                f"the longest warm-up of the points is {len(panel)} bars or more, the data has {len(panel)}"
+            )
+        length *= 4
+
+
+def point_key(changes: Mapping[str, Any]) -> bytes:
+    """Sixteen bytes that stand for the values of a point, types included."""
+    return hashlib.blake2b(repr(tuple(changes.values())).encode(), digest_size=16).digest()
+
+
+def description(setup: Setup) -> dict[str, Any]:
+    """What the points of a sweep share, as plain data: the same point has the same figures under equal ones."""
+    base, panel = setup.base, setup.panel
+    return {
+        "rule": base.full_rule().to_config(),
+        "costs": base.costs.model_dump(mode="json"),
+        "market": base.market.model_dump(mode="json"),
+        "cash": setup.cash,
+        "bars": {"symbol": panel.symbols[0], "timeframe": panel.timeframe, "digest": panel.digest},
+        "start": panel.index[setup.first].isoformat(),
+        "end": panel.index[-1].isoformat(),
+        "finer": None if setup.finer is None else as_panel(setup.finer).digest,
+        "funding": None if setup.funding is None else _content(setup.funding),
+    }
+
+
+def _content(rates: pd.Series | pd.DataFrame) -> str:
+    frame = rates.to_frame() if isinstance(rates, pd.Series) else rates
+    return hashlib.sha256(pd.util.hash_pandas_object(frame).to_numpy().tobytes()).hexdigest()
+
+
+def column(values: list[Any]) -> np.ndarray:
+    """Values of a parameter as they are: numbers of one type as an array of them, all others as objects."""
+    if set(map(type, values)) in ({int}, {float}, {bool}):
+        return np.array(values)
+    return np.fromiter(values, object, len(values))
+
+
+def recorded(points: Sequence[Point], path: str) -> np.ndarray | list[Any]:
+    """Values at `path` as the configuration of each point writes them: what the trial ledger tells trials apart by."""
+    part, _, name = path.rpartition(".")
+    if part in ("", "exits", "scale_in", "limits"):
+        holders = [getattr(point.rule, part) if part else point.rule for point in points]
+    else:
+        holders = [getattr(point, part) for point in points]
+    values = [getattr(holder, name) for holder in holders]
+    kinds = set(map(type, values))
+    if kinds in ({int}, {float}):
+        return np.array(values)
+    if kinds <= {int, float, bool, str, type(None)}:
+        return values
+    return [holder.model_dump(mode="json", include={name})[name] for holder in holders]
+
+
+class Bar(Protocol):
+    """What a job needs of a progress bar."""
+
+    def update(self, count: int) -> Any: ...
+
+    def close(self) -> Any: ...
+
+
+def progress_bar(total: int) -> Bar:
+    """A bar that counts points: how many of them, how many per second, how long still."""
+    bar: Bar = require("tqdm.auto", "research").tqdm(total=total, desc="sweep", unit=" points", smoothing=0.1)
+    return bar
+
+
+@dataclass(eq=False)
+class Job:
+    """Points in the order tried, with the figures of those that are `done`.
+
+    `known`: figures that an earlier, interrupted call found, by `point_key`.
+    """
+
+    setup: Setup
+    maker: Maker
+    known: Mapping[bytes, np.ndarray] = field(default_factory=dict)
+    checkpoint: Checkpoint | None = None
+    bar: Bar | None = None
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.figures = np.empty((0, len(FIGURES)))
+        self.done = np.zeros(0, bool)
+        self._keys: list[bytes] = []
+        self._shared: dict[tuple[int | None, bool], Shared] = {}
+        self._is_proven = False
+        self._cluster = None if self.setup.client is None else Cluster(self.setup.client)
+
+    def add(self, changes: Sequence[dict[str, Any]], points: Sequence[Point]) -> range:
+        """Append points; those known already are done. Returns their rows."""
+        begin, end = len(self.points), len(self.points) + len(points)
+        self.changes += changes
+        self.points += points
+        self.figures = np.vstack([self.figures, np.full((len(points), len(FIGURES)), np.nan)])
+        self.done = np.concatenate([self.done, np.zeros(len(points), bool)])
+        if self.checkpoint is not None or self.known:
+            self._keys += [point_key(change) for change in changes]
+            self._remember(range(begin, end))
+        return range(begin, end)
+
+    def _remember(self, rows: range) -> None:
+        """Take known figures over, after one of them was found again: bit for bit, or the code has changed."""
+        known = [row for row in rows if self._keys[row] in self.known]
+        for row in known:
+            self.figures[row], self.done[row] = self.known[self._keys[row]], True
+        if known and not self._is_proven:
+            point, self._is_proven = self.points[known[0]], True
+            again = evaluate_block([point], self._shared_by(point))[0]
+            if not np.array_equal(again, self.figures[known[0]], equal_nan=True):
+                raise ParameterError(
+                    f"resume: the point {self.changes[known[0]]} has other figures now: the code of the strategy or of "
+                    "the engine has changed since. Start anew"
+                )
+        if self.bar is not None:
+            self.bar.update(len(known))
+
+    def run(self, rows: Sequence[int]) -> None:
+        """Evaluate the points in `rows` that are not done."""
+        todo, setup = [row for row in rows if not self.done[row]], self.setup
+        if self._cluster is not None and todo:
+            self._cluster.run(self._blocks(todo), self.take)
+        else:
+            run_threads(self._blocks(todo), self.take, setup.threads)
+
+    def take(self, block: Block, figures: np.ndarray) -> None:
+        """Keep the figures of a finished block."""
+        if self.bar is not None:
+            self.bar.update(int((~self.done[block.rows]).sum()))
+        self.figures[block.rows] = figures
+        self.done[block.rows] = True
+        if self.checkpoint is not None:
+            self.checkpoint.keep([self._keys[row] for row in block.rows], figures)
+
+    def close(self) -> None:
+        """Let go of bar and cluster, and write what the file does not hold yet."""
+        if self._cluster is not None:
+            self._cluster.close()
+        if self.bar is not None:
+            self.bar.close()
+        if self.checkpoint is not None:
+            self.checkpoint.write()
+
+    def _blocks(self, rows: Sequence[int]) -> Iterator[Block]:
+        """Blocks small enough for a core's cache, and so many that no worker waits long for the others at the end."""
+        size, count = block_size(len(self.setup.panel)), self.setup.threads
+        if self._cluster is not None:  # a message costs as much as a block: fewer and larger ones
+            size = max(size, math.ceil(len(rows) / (8 * count)))
+        elif count > 1:
+            size = min(size, max(4, math.ceil(len(rows) / (4 * count))))
+        for group in self._groups(rows):
+            shared = self._shared_by(self.points[group[0]])
+            for i in range(0, len(group), size):
+                part = group[i : i + size]
+                yield Block(part, [self.points[row] for row in part], shared)
+
+    def _groups(self, rows: Sequence[int]) -> list[list[int]]:
+        """Rows of points with the same fee tiers and the same needs of market data."""
+        if not rows or not self.maker.parts & {"costs", "rule"}:
+            return [list(rows)] if rows else []
+        groups: dict[Any, list[int]] = {}
+        for row in rows:
+            point = self.points[row]
+            groups.setdefault((point.costs.fee_tiers, _needs(point)), []).append(row)
+        return list(groups.values())
+
+    def _shared_by(self, point: Point) -> Shared:
+        """Market data with what the policies of `point` need."""
+        needs = _needs(point)
+        if needs not in self._shared:
+            setup = self.setup
+            tape = self._tape(point)
+            self._shared[needs] = Shared(setup.panel, tape, setup.first, setup.cash)
+        return self._shared[needs]
+
+    def _tape(self, point: Point) -> Tape:
+        window, setup = _needs(point)[0], self.setup
+        data = {"finer": setup.finer, "funding": setup.funding}
+        return build_tape(setup.panel, limits=point.rule.limits, atr_window=window, **data)
+
+
+def _needs(point: Point) -> tuple[int | None, bool]:
+    """Window of the average true range, and whether days are told apart."""
+    limits = point.rule.limits
+    return needed_atr(point.rule.exits, point.rule.scale_in), limits is not None and limits.daily_loss is not None
+
+
+def begin(setup: Setup, maker: Maker, asked: Mapping[str, Any], resume: Any, total: int, progress: bool) -> Job:
+    """A job that goes on from `resume`: an earlier result of the same description, or a file of the same sweep.
+
+    `asked`: grid or space as plain data. `total`: points expected, for the progress bar.
+    """
+    job = Job(setup, maker)
+    here = {} if resume is None else description(setup)
+    if isinstance(resume, str | os.PathLike):
+        job.checkpoint = Checkpoint(Path(resume), {**here, **asked}, FIGURES)
+        job.known = job.checkpoint.known
+    elif resume is not None:
+        told = list(differences({**resume.description, "axes": list(resume.axes)}, {**here, "axes": list(maker.axes)}))
+        if told:
+            raise ParameterError(f"resume: the earlier sweep was another one: {'; '.join(told[:3])}")
+        values = resume.frame[list(FIGURES)].to_numpy(np.float64)
+        job.known = {point_key(resume.point(row)): values[row] for row in range(len(values))}
+    if progress:
+        job.bar = progress_bar(total)
+    return job
+
+
+Take = Callable[[Block, np.ndarray], None]
+
+
+def run_threads(blocks: Iterable[Block], take: Take, workers: int) -> None:
+    """Evaluate `blocks` and hand the figures of each to `take`, in this thread, in the order in which they finish.
+
+    Interrupted, or when a block fails, the blocks that threads have begun are finished and taken, the others given up.
+    """
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="sweep")
+    under_way: dict[Future[np.ndarray], Block] = {}
+    try:
+        for block in blocks:
+            under_way[pool.submit(evaluate_block, block.points, block.shared)] = block
+        for future in as_completed(list(under_way)):
+            take(under_way[future], future.result())
+            del under_way[future]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        for future, block in under_way.items():
+            if not future.cancelled() and future.exception() is None:
+                take(block, future.result())
+
+
+class Cluster:
+    """A Dask client behind joblib. What blocks share is sent to the workers once, however often `run` is called."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self._backend = client, ExitStack()
+        self._sent: list[Shared] = []
+
+    def run(self, blocks: Iterable[Block], take: Take) -> None:
+        """As `run_threads`; interrupted, a cluster gives up at once."""
+        joblib, listed = require("joblib", "research"), list(blocks)
+        new = {id(block.shared): block.shared for block in listed if not any(block.shared is s for s in self._sent)}
+        if new:
+            self.close()
+            self._sent = [*self._sent, *new.values()]
+            options = {"backend": "dask", "client": self._client, "scatter": self._sent, "n_jobs": -1}
+            self._backend.enter_context(joblib.parallel_config(**options))
+        tasks = (joblib.delayed(_numbered)(i, block.points, block.shared) for i, block in enumerate(listed))
+        for i, figures in joblib.Parallel(return_as="generator_unordered")(tasks):
+            take(listed[i], figures)
+
+    def close(self) -> None:
+        """Let joblib work on this machine again."""
+        self._backend.close()
+
+
+def _numbered(number: int, points: list[Point], shared: Shared) -> tuple[int, np.ndarray]:
+    size = block_size(len(shared.panel))
+    parts = [evaluate_block(points[i : i + size], shared) for i in range(0, len(points), size)]
+    return number, np.vstack(parts)

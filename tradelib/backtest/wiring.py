@@ -1,0 +1,307 @@
+"""From what a caller gives (bars, targets, policies, terms) to a run of the machine, its result and its trial.
+
+Every way to run a backtest (`engine`, `portfolio`, `orders`, `sweeps`) goes through here: a window, a cash amount or a
+tape means the same in all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tradelib._jit import jit
+from tradelib.backtest import book, translate
+from tradelib.backtest.book import Machine, Tape
+from tradelib.backtest.costs import Costs, Market
+from tradelib.backtest.machine import make_tape, simulate
+from tradelib.backtest.result import Result
+from tradelib.backtest.trials import Trial, TrialLedger, family_of
+from tradelib.data.panel import Panel, as_panel, nest
+from tradelib.data.timeframes import utc_timestamp
+from tradelib.errors import DataError, ParameterError
+from tradelib.indicators.volatility import atr
+from tradelib.risk.exits import Exits, ScaleIn
+from tradelib.risk.limits import Limits
+
+__all__ = [
+    "account",
+    "atr_table",
+    "build_tape",
+    "check_cash",
+    "count",
+    "cut",
+    "event_targets",
+    "needed_atr",
+    "setting_of",
+    "trial_of",
+]
+
+_NANOSECONDS_PER_DAY = 86_400_000_000_000
+
+# Where the account lives ----------------------------------------------------------------------------------------------
+
+
+def cut(panel: Panel, start: Any, end: Any) -> tuple[Panel, int]:
+    """Bars up to `end`, and the row at which the account starts; `DataError` for an empty stretch."""
+    if end is not None:
+        last = utc_timestamp(end, "end", end=True)
+        if last < panel.index[0]:
+            raise DataError(f"no bar lies between start {start} and end {end}: nothing to trade")
+        panel = panel if last >= panel.index[-1] else panel.window(None, last)
+    first = 0 if start is None else int(panel.index.searchsorted(utc_timestamp(start, "start")))
+    if first >= len(panel):
+        raise DataError(f"no bar lies between start {start} and end {end}: nothing to trade")
+    return panel, first
+
+
+def check_cash(cash: Any) -> float:
+    """`cash` as a positive finite float, or `ParameterError`."""
+    if isinstance(cash, bool) or not isinstance(cash, int | float) or not (math.isfinite(cash) and cash > 0):
+        raise ParameterError(f"cash must be a positive amount; got {cash!r}")
+    return float(cash)
+
+
+# The market as the machine sees it ------------------------------------------------------------------------------------
+
+
+def build_tape(
+    panel: Panel, *, limits: Limits | None = None, atr_window: int | None = None, finer: Any = None, funding: Any = None
+) -> Tape:
+    """Prices of `panel` and what the policies need besides: finer bars, funding and the ATR only where asked for."""
+    more: dict[str, np.ndarray] = {}
+    if atr_window is not None:
+        more["atr"] = atr_table(panel, atr_window)
+    if limits is not None and limits.daily_loss is not None:
+        more["day"] = panel.index.asi8 // _NANOSECONDS_PER_DAY
+    if funding is not None:
+        rates = translate.funding_rates(funding, panel.index, panel.symbols)
+        more["funding_open"], more["funding_inside"] = rates
+    if finer is not None:
+        more |= _finer_bars(panel, as_panel(finer))
+    return make_tape(panel.open, panel.high, panel.low, panel.close, panel.volume, **more)
+
+
+def _finer_bars(panel: Panel, finer: Panel) -> dict[str, np.ndarray]:
+    finer = finer if finer.symbols == panel.symbols else finer.select(panel.symbols)
+    prices = {f"fine_{name}": getattr(finer, name) for name in ("open", "high", "low", "close")}
+    return {"fine_first": nest(panel, finer), **prices}
+
+
+def needed_atr(exits: Exits | None, scale_in: ScaleIn | None = None) -> int | None:
+    """Window of the ATR that a policy measures distances in; None where none does."""
+    used = [*(exits.distances if exits else ()), *([scale_in.step] if scale_in else ())]
+    if not any(distance.unit == "atr" for distance in used):
+        return None
+    return exits.atr_window if exits is not None else 14
+
+
+def atr_table(panel: Panel, window: int) -> np.ndarray:
+    """Average true range per symbol, `(n, a)`, known at each close; NaN while it warms up."""
+    prices = [np.ascontiguousarray(values.T) for values in (panel.high, panel.low, panel.close)]
+    return np.column_stack([atr(high, low, close, window) for high, low, close in zip(*prices, strict=True)])
+
+
+# The run --------------------------------------------------------------------------------------------------------------
+
+
+def account(
+    panel: Panel,
+    first: int,
+    targets: np.ndarray | None,
+    *,
+    costs: Costs | None,
+    market: Market | None,
+    cash: float,
+    exits: Exits | None = None,
+    scale_in: ScaleIn | None = None,
+    limits: Limits | None = None,
+    band: float | None = 0.0,
+    in_units: bool = False,
+    script: np.ndarray | None = None,
+    policies: np.ndarray | None = None,
+    atr_window: int | None = None,
+    finer: Any = None,
+    funding: Any = None,
+    **more: Any,
+) -> Result:
+    """The machine, wired: from a checked panel, targets `(n, a)` and policies to a `Result` (`more`: its fields).
+
+    `band`: drift of a weight tolerated before trading, None where drift is never traded. `in_units`: targets are units
+    of the asset, not weights. `script`, `policies`: explicit orders, and what protects each of them.
+    """
+    costs, market, cash = costs or Costs(), market or Market(), check_cash(cash)
+    rules = translate.account_rules(costs, market, limits, band, panel.periods_per_year)
+    rules[book.IN_UNITS] = float(in_units)
+    table = translate.policy_table(panel.symbols, exits, scale_in, limits)
+    table = table if policies is None else np.vstack([table, policies])
+    machine = _new_machine(panel, first, costs, market, cash, rules, table)
+    atr_window = needed_atr(exits, scale_in) or atr_window
+    tape = build_tape(panel, limits=limits, atr_window=atr_window, finer=finer, funding=funding)
+    simulation = simulate(machine, tape, targets, script=script, first=first)
+    told = {"costs": costs, "market": market, "initial_cash": cash, "panel": panel, "first": first}
+    return Result(**{"rule": None, **told, "simulation": simulation, "targets": targets, **more})
+
+
+def _new_machine(
+    panel: Panel, first: int, costs: Costs, market: Market, cash: float, rules: np.ndarray, policies: np.ndarray
+) -> Machine:
+    return book.empty_machine(
+        len(panel.symbols),
+        len(panel),
+        cash=cash,
+        first=first,
+        terms=translate.trading_terms(costs, market, len(panel.symbols), panel.periods_per_year),
+        rules=rules,
+        policies=policies,
+        tiers=translate.fee_tiers(costs),
+    )
+
+
+# The trial ------------------------------------------------------------------------------------------------------------
+
+
+def trial_of(result: Result, data_digest: str | None = None) -> Trial:
+    """The ledger's record of a result; `data_digest` spares computing it where it is known."""
+    panel, index, sharpe = result.panel, result.index, result.performance["sharpe_ratio_per_period"]
+    name = result.name if result.rule is None else type(result.rule.strategy).__name__
+    return Trial(
+        family=family_of(name, "+".join(panel.symbols), panel.timeframe),
+        rule=_inputs(result) if result.rule is None else result.rule.to_config(),
+        setting=setting_of(result.costs, result.market, result.initial_cash, panel.calendar),
+        data_digest=data_digest or panel.digest,
+        window=(index[0].isoformat(), index[-1].isoformat()),
+        observations=len(index),
+        sharpe=sharpe if math.isfinite(sharpe) else None,
+    )
+
+
+def setting_of(costs: Costs, market: Market, cash: float, calendar: str) -> dict[str, Any]:
+    """What a trial was run under: terms of costs and market, cash, calendar."""
+    setting = costs.model_dump(mode="json") | market.model_dump(mode="json")
+    return setting | {"cash": cash, "calendar": calendar}
+
+
+def _inputs(result: Result) -> dict[str, Any]:
+    """What identifies a run without a rule: its name, and what became of its orders.
+
+    Between fills and entries of the cash book equity follows from the bars, whose digest the trial has.
+    """
+    simulation, content = result.simulation, hashlib.sha256()
+    for table in (simulation.fills, simulation.entries, simulation.equity[-1:]):
+        content.update(np.ascontiguousarray(table).data)
+    return {"name": result.name, "digest": content.hexdigest()}
+
+
+def count(result: Result, ledger: TrialLedger | None) -> Result:
+    """Record `result` as a trial and hand it back."""
+    (ledger or TrialLedger()).record([trial_of(result)])
+    return result
+
+
+# Events ---------------------------------------------------------------------------------------------------------------
+
+
+def event_targets(
+    panel: Panel, entries: Any, exits: Any, short_entries: Any, short_exits: Any, size: Any, maximum: float
+) -> np.ndarray:
+    """Targets `(n, a)` from events: +size and -size where a side begins, 0 where it ends, NaN (no opinion) elsewhere.
+
+    Raises `ParameterError` for another shape, index or type, a bar that asks for both, and a size beyond `maximum`.
+    """
+    given = {"entries": entries, "exits": exits, "short_entries": short_entries, "short_exits": short_exits}
+    enter, leave, enter_short, leave_short = (_events(value, panel, name) for name, value in given.items())
+    _refuse_both(panel, enter, leave, "enters and exits long")
+    _refuse_both(panel, enter_short, leave_short, "enters and exits short")
+    _refuse_both(panel, enter, enter_short, "enters both ways")
+    targets = np.empty(panel.shape)
+    _write_targets(enter, leave, enter_short, leave_short, _sizes(size, panel, maximum), targets)
+    return targets
+
+
+@jit(nogil=True)
+def _write_targets(
+    enter: np.ndarray,
+    leave: np.ndarray,
+    enter_short: np.ndarray,
+    leave_short: np.ndarray,
+    size: np.ndarray,
+    targets: np.ndarray,
+) -> None:
+    """`size`: `(n, a)`, or `(1, 1)` for all."""
+    n, assets = targets.shape[0], targets.shape[1]
+    for a in range(assets):
+        side = 0.0
+        for t in range(n):
+            targets[t, a] = math.nan
+            if enter[t, a]:
+                side = 1.0
+                targets[t, a] = size[t % size.shape[0], a % size.shape[1]]
+            elif enter_short[t, a]:
+                side = -1.0
+                targets[t, a] = -size[t % size.shape[0], a % size.shape[1]]
+            elif (side > 0.0 and leave[t, a]) or (side < 0.0 and leave_short[t, a]):
+                side = 0.0
+                targets[t, a] = 0.0
+
+
+def _events(given: Any, panel: Panel, name: str) -> npt.NDArray[np.bool_]:
+    """`given` as bool `(n, a)`; `ParameterError` for another shape, other values or another index."""
+    if given is None or given is False:
+        return np.zeros(panel.shape, np.bool_)
+    values = _in_order(given, panel, name)
+    table = values[:, None] if values.ndim == 1 and len(panel.symbols) == 1 else values
+    if table.shape != panel.shape:
+        raise ParameterError(f"{name} has the shape {values.shape}, the bars have {panel.shape}")
+    if table.dtype != np.bool_:
+        raise ParameterError(f"{name} must be true or false, not {table.dtype}: compare first, for example values > 0")
+    return _read_only(table)
+
+
+def _in_order(given: Any, panel: Panel, name: str) -> np.ndarray:
+    """The values of a table by the times and symbols of the panel; of anything else, as they are."""
+    if isinstance(given, pd.Series | pd.DataFrame) and not given.index.equals(panel.index):
+        raise ParameterError(f"{name} must have the times of the bars as its index")
+    if isinstance(given, pd.DataFrame):
+        absent = [symbol for symbol in panel.symbols if symbol not in given.columns]
+        if absent:
+            raise ParameterError(f"{name} lacks the symbols {', '.join(absent)}")
+        given = given[list(panel.symbols)]
+    return np.asarray(given)
+
+
+def _refuse_both(panel: Panel, one: np.ndarray, other: np.ndarray, told: str) -> None:
+    both = one & other
+    if both.any():
+        t, a = np.argwhere(both)[0]
+        raise ParameterError(f"{panel.symbols[a]} {told} at {panel.index[t]}: a bar can do only one of it")
+
+
+def _sizes(size: Any, panel: Panel, maximum: float) -> npt.NDArray[np.float64]:
+    """Fractions of equity, `(1, 1)` or `(n, a)`, positive and within the leverage."""
+    values = _in_order(size, panel, "size").astype(np.float64, copy=False)
+    values = values.reshape(1, 1) if values.ndim == 0 else (values[:, None] if values.ndim == 1 else values)
+    if values.shape not in ((1, 1), panel.shape):
+        raise ParameterError(
+            f"size has the shape {values.shape}: give a number, or one per bar and symbol {panel.shape}"
+        )
+    bad = ~((values > 0.0) & (values <= maximum))
+    if bad.any():
+        t, a = np.argwhere(bad)[0]
+        where = "" if values.shape == (1, 1) else f" at {panel.index[t]} of {panel.symbols[a]}"
+        raise ParameterError(
+            f"size is {values[t, a]:g}{where}: give a positive fraction of equity up to the maximum_leverage "
+            f"of {maximum:g}; short_entries sell short"
+        )
+    return _read_only(values)
+
+
+def _read_only(values: np.ndarray) -> np.ndarray:
+    """A contiguous view that nobody writes through: one kind of array for the compiler."""
+    view = np.ascontiguousarray(values).view()
+    view.flags.writeable = False
+    return view
