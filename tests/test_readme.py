@@ -40,5 +40,5 @@ def test_the_two_commands_exist() -> None:
 def test_the_makefile_teaches_every_target() -> None:
     done = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True)
 
-    for target in ("demo", "test", "lint", "format", "lab", "docs", "hooks", "lock", "clean", "help"):
+    for target in ("demo", "test", "lint", "format", "lab", "docs", "bench", "hooks", "lock", "clean", "help"):
         assert f"make {target}" in done.stdout

@@ -19,6 +19,7 @@ _MACHINE_PATH = re.compile(r"(?<![\w.}/])/(?:tmp|work|root|home|Users|mnt|privat
 _PACKAGE_HOST = re.compile(
     r"\bpypi\.org|pythonhosted\.org|npmjs\.(?:com|org)|anaconda\.org|proxy\.golang\.org|crates\.io"
 )
+_PICTURE = re.compile(r'(?<="image/png": ")[A-Za-z0-9+/=]+')
 _BINARY = {".png", ".gz", ".parquet", ".ico", ".woff", ".woff2"}
 _LOCKED = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)(?:\s*;\s*([^\\]+?))?\s*\\?$", re.MULTILINE)
 _SKIPPED = {".git", ".venv", ".cache", "__pycache__", "mlruns", ".tradelib", "_build", "_nbs"}
@@ -43,7 +44,7 @@ def texts(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
     """The readable ones among `paths`, with their contents."""
     for path in paths:
         if path.suffix not in _BINARY:
-            yield path, path.read_text(encoding="utf-8", errors="replace")
+            yield path, _PICTURE.sub("", path.read_text(encoding="utf-8", errors="replace"))
 
 
 def found(pattern: re.Pattern[str], paths: Iterable[Path]) -> list[str]:

@@ -136,7 +136,7 @@ def test_a_golden_window_shorter_than_the_memory_of_the_rule_is_refused(
 def test_a_sealed_package_that_decides_otherwise_is_caught(
     promotion: Promotion, wheel: Path, keys: tuple[Any, TrustStore], tmp_path: Path
 ) -> None:
-    altered = _altered(wheel, tmp_path / "tradelib-0.1.0-py3-none-any.whl", b"(fast > slow)", b"(fast < slow)")
+    altered = _altered(wheel, tmp_path / "tradelib-0.1.0-py3-none-any.whl", b"fast[t] > slow[t]", b"fast[t] < slow[t]")
     sealed = promotion.bundle
     names = BundleContents.__dataclass_fields__.keys() - {"wheel", "lock"}
     kept = {name: getattr(sealed, name) for name in names}

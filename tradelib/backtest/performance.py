@@ -69,7 +69,9 @@ CORE = PERFORMANCE[:ULCER]
 SUMMARY = ("observations", "periods_per_year", *PERFORMANCE)
 """Every figure of a series, in the order in which it is shown: the first two say what the others stand on."""
 
-CORE_ONLY, WITHOUT_TAILS, EVERYTHING = 0, 1, 2
+CORE_ONLY = 0
+WITHOUT_TAILS = 1
+EVERYTHING = 2
 """How much `performance` computes: the figures of `CORE`, all but the tail ratio, all."""
 
 LANES = 64

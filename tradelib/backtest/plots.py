@@ -64,10 +64,14 @@ def sparkline(
         f'stroke-dasharray="4 4"/><polyline points="{points}" stroke="#2f86c9" stroke-width="1.6" {look}/></svg>'
     )
 
-# %% ../../nbs/backtest/08_plots.ipynb #f6be4cef
-BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7a7a7a",
-)  # fmt: skip
+# %% ../../nbs/backtest/08_plots.ipynb #ff4545b3
+BLUE = "#0072B2"
+ORANGE = "#E69F00"
+GREEN = "#009E73"
+VERMILION = "#D55E00"
+PURPLE = "#CC79A7"
+SKY = "#56B4E9"
+GREY = "#7a7a7a"
 """Colours of Okabe and Ito (2008), *Color Universal Design*, and a grey."""
 EXIT_LOOKS = {
     "signal": (GREY, "square"),
