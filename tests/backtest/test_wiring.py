@@ -67,10 +67,13 @@ class TestCut:
         np.testing.assert_array_equal(one.equity, other.equity)
 
 
+LINES = ("high_line", "low_line", "close_line")  # of a single symbol
+
+
 class TestTape:
     def test_what_is_not_asked_for_is_empty(self):
         tape = build_tape(PANEL)
-        assert {name for name, table in tape._asdict().items() if len(table)} == set(COLUMNS)
+        assert {name for name, table in tape._asdict().items() if len(table)} == {*COLUMNS, *LINES}
 
     def test_days_are_those_of_utc(self):
         hours = make_bars(BARS.set_axis(pd.date_range("2024-01-01", periods=600, freq="h", tz="UTC")), timeframe="1h")

@@ -162,7 +162,7 @@ class Tape(NamedTuple):
 
     `atr`: distance per bar known at its close. `fine_*`: finer bars, those of bar t in the rows `fine_first[t]` to
     `fine_first[t + 1]`. `funding_open`, `funding_inside`: sum of the rates that fall due at the bar's open, and later
-    inside of it. `day`: number of the UTC day per bar.
+    inside of it. `day`: number of the UTC day per bar. `*_line`: prices of a single symbol `(n,)`, empty for several.
     """
 
     open: np.ndarray
@@ -179,6 +179,9 @@ class Tape(NamedTuple):
     funding_open: np.ndarray
     funding_inside: np.ndarray
     day: np.ndarray
+    high_line: np.ndarray
+    low_line: np.ndarray
+    close_line: np.ndarray
 
 
 class Machine(NamedTuple):

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tradelib._jit import jit
+from tradelib._memory import empty
 from tradelib.backtest import book
 from tradelib.backtest.book import Machine, Tape, grown
 from tradelib.backtest.execution import (
@@ -30,6 +31,7 @@ from tradelib.backtest.execution import (
     trail,
     watch_margin,
 )
+from tradelib.backtest.glide import glide
 from tradelib.backtest.kernel import (
     borrow_cost,
     equity,
@@ -40,7 +42,7 @@ from tradelib.backtest.kernel import (
 )
 from tradelib.backtest.walk import expire, follow, others, walk
 
-__all__ = ["Simulation", "advance", "make_tape", "resume", "simulate"]
+__all__ = ["Simulation", "advance", "flat", "make_tape", "resume", "simulate"]
 
 
 class Simulation(NamedTuple):
@@ -590,53 +592,22 @@ def _hold(m: Machine, tape: Tape, t: int, worth: float, exposure: float) -> floa
     return worth
 
 
-@jit(_nrt=False)
-def _glide(
-    m: Machine, tape: Tape, target: np.ndarray, equities: np.ndarray, t: int, first: int, stop: int, drifts: bool
-) -> int:
-    """Mark one symbol's account over bars on which nothing can happen; returns the first bar that needs attention.
-
-    It only leaves out what would have had no effect: the machine without it gives the same account.
-    """
-    orders, assets, account, start = m.orders, m.assets, m.account, t
-    high, low, close, targeted = tape.high, tape.low, tape.close, target.shape[0] > 0
-    position, cash, blocked = assets[0, book.POSITION], account[book.CASH], assets[0, book.BLOCKED]
-    resting, floor, ceiling = m.counts[book.LINKED] > 0, assets[0, book.FLOOR], assets[0, book.CEILING]
-    while t < stop:
-        if resting and (low[t, 0] <= floor or high[t, 0] >= ceiling):
-            break
-        worth = equity(cash, position, close[t, 0])
-        if targeted:
-            wanted = target[t, 0]
-            if wanted != wanted:
-                blocked = 0.0
-            elif worth <= 0.0 or not (
-                wanted * blocked > 0.0
-                or (wanted == 0.0 and position == 0.0)
-                or (not drifts and wanted * position > 0.0)
-            ):
-                break
-            elif wanted * blocked <= 0.0:
-                blocked = 0.0
-        if resting and (high[t, 0] > assets[0, book.HIGHEST] or low[t, 0] < assets[0, book.LOWEST]):
-            follow(orders, assets, 0, high[t, 0], low[t, 0], close[t, 0], math.inf)
-            floor, ceiling = assets[0, book.FLOOR], assets[0, book.CEILING]
-        equities[t - first] = worth
-        t += 1
-    assets[0, book.BLOCKED] = blocked
-    if position != 0.0:
-        account[book.IN_MARKET] += t - start
-    return t
-
-
 @jit(nogil=True, _nrt=False)
 def advance(
-    m: Machine, tape: Tape, target: np.ndarray, script: np.ndarray, equities: np.ndarray, first: int, stop: int
+    m: Machine,
+    tape: Tape,
+    target: np.ndarray,
+    line: np.ndarray,
+    script: np.ndarray,
+    equities: np.ndarray,
+    first: int,
+    stop: int,
 ) -> int:
     """Run the account from its next bar up to bar `stop`; returns the bar it got to (less, when a table is full).
 
-    `target`: `(n, a)` target weights (or units) known at each close, NaN for no opinion. `script`: explicit orders
-    sorted by their bar. `equities`: account value at each close, from bar `first` on.
+    `target`: `(n, a)` target weights (or units) known at each close, NaN for no opinion; `line`: the same as `(n,)`
+    where there is one symbol. `script`: explicit orders sorted by their bar. `equities`: account value at each close,
+    from bar `first` on.
     """
     account, assets, counts, close = m.account, m.assets, m.counts, tape.close
     limited, timed, carries, spawn = _is_limited(m), _ends_in_time(m), _carries(m, tape), _spawn(m, script)
@@ -654,7 +625,7 @@ def advance(
     while t < stop:
         waits = counts[book.QUEUED] == 0 and counts[book.SCRIPTED] == script.shape[0] and assets[0, book.TIMED] == 0.0
         if glides and t >= first and waits:
-            t = _glide(m, tape, target, equities, t, first, stop, drifts)
+            t = glide(m, tape, line, equities, t, first, stop, drifts)
             if t == stop:
                 break
         if counts[book.ORDERS] + counts[book.ENTRIES] + counts[book.FILLS] != rows:
@@ -710,7 +681,15 @@ def make_tape(
     arrays: dict[str, np.ndarray] = {name: np.empty((0, close.shape[1])) for name in Tape._fields}
     arrays |= {"fine_first": np.empty(0, np.int64), "day": np.empty(0, np.int64)}
     arrays |= {"open": open_, "high": high, "low": low, "close": close, "volume": volume, **more}
+    arrays |= {f"{name}_line": flat(arrays[name]) for name in ("high", "low", "close")}
     return Tape(**{name: _shared(array) for name, array in arrays.items()})
+
+
+def flat(table: np.ndarray) -> np.ndarray:
+    """The only column of `(n, 1)` as a contiguous `(n,)` without a copy; of several columns an empty array."""
+    line = np.ascontiguousarray(table).reshape(-1) if table.shape[1] == 1 else np.empty(0)
+    line.flags.writeable = False
+    return line
 
 
 def _shared(array: np.ndarray) -> np.ndarray:
@@ -738,7 +717,7 @@ def simulate(
     """
     bars, assets = tape.close.shape
     stop = bars if stop is None else min(stop, bars)
-    equities = np.empty(stop - first)
+    equities = empty(stop - first)
     target = np.empty((0, assets)) if target is None else target
     script = np.empty((0, book.ORDER_COLUMNS)) if script is None else script
     return _run(machine, tape, _shared(target), _shared(script), equities, first, stop, on_bar)
@@ -774,7 +753,8 @@ def _run(
     stop: int,
     on_bar: Callable[[int], None] | None,
 ) -> Simulation:
-    while advance(machine, tape, target, script, equities, first, stop) < stop:
+    line = flat(target)
+    while advance(machine, tape, target, line, script, equities, first, stop) < stop:
         machine = grown(machine)
         if on_bar is not None:
             on_bar(int(machine.counts[book.NEXT_BAR]))

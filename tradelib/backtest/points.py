@@ -271,6 +271,7 @@ def _run_block(
     fresh: Machine,
     tape: Tape,
     targets: np.ndarray,
+    lines: np.ndarray,
     use: np.ndarray,
     script: np.ndarray,
     terms: np.ndarray,
@@ -289,7 +290,7 @@ def _run_block(
 ) -> int:
     """Run the points from `begin` on and write their `figures`; returns the point at which a table was full.
 
-    Point i follows the row `use[i]` of `targets`.
+    Point i follows the row `use[i]` of `targets`; `lines` are the same without the axis of symbols.
     """
     first, cash, periods, n = int(numbers[0]), numbers[1], numbers[2], targets.shape[1]
     for i in range(begin, use.shape[0]):
@@ -300,7 +301,7 @@ def _run_block(
             m.rules[column] = rules[i, column]
         for column in range(policies.shape[1]):
             m.policies[0, column] = policies[i, column]
-        reached = advance(m, tape, targets[use[i]], script, equity, first, n)
+        reached = advance(m, tape, targets[use[i]], lines[use[i]], script, equity, first, n)
         if reached < n or m.counts[book.FILLS] + 1 > trades.shape[0]:
             return i
         lots[0] = terms[i, book.LOTS]
@@ -346,10 +347,11 @@ def evaluate_block(points: Sequence[Point], shared: Shared) -> np.ndarray:
     trips, lots, last = np.zeros((1, 8)), np.zeros(1), np.array([shared.panel.close[-1, 0]])
     scratch, done = _scratch(shared, translate.fee_tiers(points[0].costs)), 0
     targets.flags.writeable = False
+    lines = targets[:, :, 0]
     while done < len(points):
         s = scratch
         done = _run_block(
-            s.machine, s.fresh, shared.tape, targets, use, script, terms, rules, policies, numbers, s.equity,
+            s.machine, s.fresh, shared.tape, targets, lines, use, script, terms, rules, policies, numbers, s.equity,
             *s.room, trips, s.trades, lots, last, figures, done,
         )  # fmt: skip
         if done < len(points):

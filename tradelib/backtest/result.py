@@ -135,13 +135,13 @@ class _Curves(_Given):
     @kept
     def equity(self) -> pd.Series[float]:
         """Account value at each close."""
-        return pd.Series(self.simulation.equity, self.index, name="equity")
+        return pd.Series(tables.frozen(self.simulation.equity), self.index, name="equity", copy=False)
 
     @property
     @kept
     def returns(self) -> pd.Series[float]:
         """Simple return of each bar; the first one on the initial cash."""
-        return pd.Series(_returns(self.simulation.equity, self.initial_cash), self.index, name="return")
+        return pd.Series(_returns(self.simulation.equity, self.initial_cash), self.index, name="return", copy=False)
 
     @property
     @kept

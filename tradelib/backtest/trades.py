@@ -127,6 +127,24 @@ def _live(
         if not inside or side * (start - open_) > 0.0:
             _reach(held, a, favourable)
 
+# %% ../../nbs/backtest/03_trades.ipynb #144be63e
+@jit(_nrt=False)
+def _live_until(
+    held: np.ndarray, a: int, open_: np.ndarray, high: np.ndarray, low: np.ndarray, close: np.ndarray, stop: int
+) -> None:
+    """Every bar of a position before bar `stop`; of those lived through only the extremes count."""
+    s = int(held[a, _SINCE])
+    if s < stop and s == int(held[a, _BEGAN]):
+        _live(held, a, open_[s, a], high[s, a], low[s, a], close[s, a], s, math.nan, False)
+        s += 1
+    highest, lowest = -math.inf, math.inf
+    for t in range(s, stop):
+        highest = high[t, a] if high[t, a] > highest else highest
+        lowest = low[t, a] if low[t, a] < lowest else lowest
+    if s < stop:
+        _reach(held, a, highest)
+        _reach(held, a, lowest)
+
 # %% ../../nbs/backtest/03_trades.ipynb #7976c3be
 @jit(_nrt=False)
 def _enter(held: np.ndarray, a: int, t: int, after: float, price: float, reference: float) -> None:
@@ -152,8 +170,7 @@ def _excursions(
         before, reference, price = held[a, _HELD], fills[f, book.FILL_REFERENCE], fills[f, book.FILL_PRICE]
         after = position_after(before, fills[f, book.FILL_QUANTITY], lots[a])
         if before != 0.0:
-            for s in range(int(held[a, _SINCE]), t):
-                _live(held, a, open_[s, a], high[s, a], low[s, a], close[s, a], s, math.nan, False)
+            _live_until(held, a, open_, high, low, close, t)
             held[a, _SINCE] = t
             if before * after <= 0.0:
                 left = math.nan if reason == book.LIQUIDATION and reference == close[t, a] else reference
@@ -165,8 +182,7 @@ def _excursions(
         _enter(held, a, t, after, price, reference)
     for a in range(held.shape[0]):
         if held[a, _HELD] != 0.0:
-            for s in range(int(held[a, _SINCE]), last_bar + 1):
-                _live(held, a, open_[s, a], high[s, a], low[s, a], close[s, a], s, math.nan, False)
+            _live_until(held, a, open_, high, low, close, last_bar + 1)
             result[count, 0], result[count, 1] = held[a, _WORST], held[a, _BEST]
             count += 1
     return count

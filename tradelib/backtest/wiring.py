@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tradelib._jit import jit
+from tradelib._memory import empty
 from tradelib.backtest import book, translate
 from tradelib.backtest.book import Machine, Tape
 from tradelib.backtest.costs import Costs, Market
@@ -192,7 +193,8 @@ def _inputs(result: Result) -> dict[str, Any]:
     Between fills and entries of the cash book equity follows from the bars, whose digest the trial has.
     """
     simulation, content = result.simulation, hashlib.sha256()
-    for table in (simulation.fills, simulation.entries, simulation.equity[-1:]):
+    traded = simulation.fills[:, [book.FILL_AT, book.FILL_ASSET, book.FILL_QUANTITY, book.FILL_PRICE]]
+    for table in (traded, simulation.entries, simulation.equity[-1:]):
         content.update(np.ascontiguousarray(table).data)
     return {"name": result.name, "digest": content.hexdigest()}
 
@@ -218,7 +220,7 @@ def event_targets(
     _refuse_both(panel, enter, leave, "enters and exits long")
     _refuse_both(panel, enter_short, leave_short, "enters and exits short")
     _refuse_both(panel, enter, enter_short, "enters both ways")
-    targets = np.empty(panel.shape)
+    targets = empty(*panel.shape)
     _write_targets(enter, leave, enter_short, leave_short, _sizes(size, panel, maximum), targets)
     return targets
 
