@@ -55,6 +55,7 @@ class Kernel:
         self.python = function
         self.options = options
         self._compiled: Callable[..., Any] | None = None
+        self._part: Callable[..., Any] | None = None
 
     def __call__(self, *args: Any) -> Any:
         if compiling():
@@ -65,19 +66,33 @@ class Kernel:
     def compiled(self) -> Callable[..., Any]:
         """The numba dispatcher, made at first use; kernels that it calls are compiled with it."""
         if self._compiled is None:
-            import numba
-
-            namespace = {
-                name: value.compiled if isinstance(value, Kernel) and value is not self else value
-                for name, value in self.python.__globals__.items()
-                if name in self.python.__code__.co_names or name.startswith("__")
-            }
-            twin = types.FunctionType(
-                self.python.__code__, namespace, self.python.__name__, self.python.__defaults__, self.python.__closure__
-            )
-            self._compiled = numba.njit(cache=True, **self.options)(twin)
-            _stamp(self._compiled, _sources(self.python, {}))
+            self._compiled = self._dispatcher("", no_cfunc_wrapper=True)
         return self._compiled
+
+    @property
+    def _called(self) -> Callable[..., Any]:
+        """The dispatcher for other kernels: nobody calls it from Python, so it is spared what that would need."""
+        if self._part is None:
+            self._part = self._dispatcher("_part", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+        return self._part
+
+    def _dispatcher(self, suffix: str, **options: Any) -> Callable[..., Any]:
+        import numba
+
+        code = self.python.__code__
+        namespace = {
+            name: value._called if isinstance(value, Kernel) and value is not self else value
+            for name, value in self.python.__globals__.items()
+            if name in code.co_names or name.startswith("__")
+        }
+        twin = types.FunctionType(
+            code, namespace, self.python.__name__, self.python.__defaults__, self.python.__closure__
+        )
+        twin.__qualname__ = self.python.__qualname__ + suffix  # a name of its own in the cache on disk
+        dispatcher: Callable[..., Any] = numba.njit(cache=True, **self.options, **options)(twin)
+        _stamp(dispatcher, _sources(self.python, {}))
+        _once_per_type(dispatcher)
+        return dispatcher
 
 
 def _plain(value: Any) -> Any:
@@ -108,6 +123,18 @@ def _stamp(dispatcher: Any, files: set[str]) -> None:
     cache_file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
     if cache_file is not None:
         cache_file._source_stamp = (cache_file._source_stamp, tuple((s.st_mtime, s.st_size) for s in stats))
+
+
+def _once_per_type(dispatcher: Any) -> None:
+    """Compile one version of a kernel for all constants that others pass: numba makes one for each (0, True, ...)."""
+    from numba.core import types as kinds
+
+    choose = dispatcher.get_call_template
+
+    def without_values(args: Any, kws: Any) -> Any:
+        return choose(tuple(map(kinds.unliteral, args)), {name: kinds.unliteral(kind) for name, kind in kws.items()})
+
+    dispatcher.get_call_template = without_values
 
 
 def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:

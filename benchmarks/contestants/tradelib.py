@@ -89,7 +89,7 @@ def rebalance(job: Job) -> Task:
     panel = panel_from_wide(closes, timeframe="1d", calendar="24/7")
 
     def result(invested: float) -> Any:
-        weights = pd.DataFrame(np.nan, closes.index, closes.columns)
+        weights = np.full(prices.shape, np.nan)
         weights[months] = invested / setting.ASSETS
         return run_weights(weights, panel, **_terms(slippage=0.0))
 
