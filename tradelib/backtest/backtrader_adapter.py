@@ -283,7 +283,8 @@ class _Trader:
         status, reason = order.status, order.info.reason
         if status in (order.Completed, order.Partial):
             done = order.executed
-            self.fills.append((self.bar, done.size, done.price, done.comm, reason))
+            for bit in done.getpending():
+                self.fills.append((self.bar, bit.size, bit.price, bit.comm, reason))
             side = float(np.sign(self._held().size))
             if side and side != self.side:
                 self.opened, self.extreme = self.bar, done.price
