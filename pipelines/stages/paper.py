@@ -19,14 +19,16 @@ from typing import Any
 from pipelines.artifacts import artifact, local_state, read_json, root, write_json
 from pipelines.params import Params
 from tradelib.bundle.keys import TrustStore
+from tradelib.bundle.layout import Execution
 from tradelib.bundle.verify import load_bundle
 from tradelib.data.bars import window
 from tradelib.data.files import read_bars
 from tradelib.errors import RunnerError, VenueError
 from tradelib.promotion.parity import compare_paper
 
-SECTIONS = ("windows", "costs", "account", "strategies")
+SECTIONS = ("windows", "strategies")
 
+_TERMS = ("fee_rate", "slippage", "cash", "lots_per_unit", "minimum_notional")
 _COMMAND = [sys.executable, "-m", "tradelib.cli"]
 
 
@@ -42,9 +44,10 @@ def main(params: Params, candidate: str) -> None:
     traded = window(bars, params.windows.paper.start, params.windows.paper.end).index
     journal = _new_journal(candidate, promoted["digest"])
     environment = os.environ | {"TRADELIB_API_KEY": secrets.token_hex(16), "TRADELIB_API_SECRET": secrets.token_hex(32)}
-    with _venue(params, tape, traded[0].isoformat(), environment) as url:
+    bundle = load_bundle(folder, TrustStore())
+    with _venue(bundle.execution, tape, traded[0].isoformat(), environment) as url:
         _run(folder, url, journal, traded[-1].isoformat(), environment)
-    report = compare_paper(journal, load_bundle(folder, TrustStore()), bars)
+    report = compare_paper(journal, bundle, bars)
     write_json(local_state("paper", f"{candidate}.json"), {"journal": str(journal.relative_to(root()))})
     facts = {name: value for name, value in report.to_dict().items() if name != "bundle_digest"}
     write_json(artifact("paper", candidate, "paper.json"), facts)
@@ -59,10 +62,9 @@ def _new_journal(candidate: str, digest: str) -> Path:
 
 
 @contextmanager
-def _venue(params: Params, tape: Path, start: str, environment: dict[str, str]) -> Iterator[str]:
-    """A venue process filling from `tape`; gives its URL, and stops it in the end."""
-    terms = {**params.costs.model_dump(), **params.account.model_dump(exclude={"maximum_leverage"})}
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in terms.items()]
+def _venue(execution: Execution, tape: Path, start: str, environment: dict[str, str]) -> Iterator[str]:
+    """A venue process filling from `tape` on the bundle's terms; gives its URL, and stops it in the end."""
+    options = [f"--{name.replace('_', '-')}={getattr(execution, name)}" for name in _TERMS]
     command = [*_COMMAND, "venue", str(tape), f"--start={start}", "--port=0", *options]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
