@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-__all__ = ["KEPT", "LARGE", "empty"]
+__all__ = ["KEPT", "LARGE", "empty", "shared"]
 
 LARGE = 1 << 17
 """Numbers from which on memory is kept (a mebibyte). Below, the system's allocator does it by itself."""
@@ -58,3 +58,10 @@ def empty(*shape: int) -> np.ndarray:
     except (KeyError, IndexError):
         buffer = np.empty(room)
     return np.asarray(_Lease(buffer, shape))
+
+
+def shared(array: np.ndarray) -> np.ndarray:
+    """A read-only, contiguous view: one type for the compiler, whoever asks, and nobody writes through it."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view

@@ -159,11 +159,42 @@ def index_returns(name: str) -> pd.Series[float]:
 # -- the same bits, however a figure was reached -----------------------------------------------------------------------
 
 
+FROM_WEALTH = {"total_return", "annual_return", "calmar_ratio", "maximum_drawdown", "ulcer_index"}
+"""Read off an equity curve as it is, and off returns once they are multiplied out."""
+
+
 @pytest.mark.parametrize("n", LENGTHS)
 def test_an_equity_curve_has_the_figures_of_its_returns(n: int) -> None:
     equity, returns = grown(50_000.0, noise(n)), np.empty(n)
     performance.equity_returns(equity, 50_000.0, returns)
-    assert_same_bits(list(equity_figures(equity, 50_000.0, PERIODS).values()), figures(returns))
+    own, of_returns = equity_figures(equity, 50_000.0, PERIODS), return_figures(returns, PERIODS)[0]
+    assert own == pytest.approx(of_returns, rel=1e-12, nan_ok=True)
+    for name in set(SUMMARY) - FROM_WEALTH:
+        assert_same_bits(own[name], of_returns[name])
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+def test_what_an_equity_curve_shows_is_exact(n: int) -> None:
+    equity = grown(50_000.0, noise(n))
+    own, peaks = equity_figures(equity, 50_000.0, PERIODS), np.maximum.accumulate(np.r_[50_000.0, equity])[1:]
+    assert own["total_return"] == equity[-1] / 50_000.0 - 1.0
+    assert own["maximum_drawdown"] == (equity / peaks - 1.0).min()
+    core = equity_figures(equity, 50_000.0, PERIODS, CORE)
+    assert_same_bits([own[name] for name in CORE], list(core.values()))
+
+
+@pytest.mark.parametrize("fall", [0, 1, 40, BLOCK, BLOCK + 1, 150])
+@pytest.mark.parametrize("left", [0.0, -300.0])
+def test_an_equity_curve_that_comes_to_nothing_stays_there(fall: int, left: float) -> None:
+    equity = grown(1_000.0, noise(200))
+    equity[fall:] = left
+    equity[fall + 1 :] += np.arange(199 - fall) * 10.0
+    returns = np.empty(200)
+    performance.equity_returns(equity, 1_000.0, returns)
+    own, of_returns = equity_figures(equity, 1_000.0, PERIODS), return_figures(returns, PERIODS)[0]
+    assert own == pytest.approx(of_returns, rel=1e-12, nan_ok=True)
+    assert own["total_return"] == pytest.approx(left / 1_000.0 - 1.0, rel=1e-12)
+    assert own["maximum_drawdown"] <= -1.0
 
 
 @pytest.mark.parametrize("n", LENGTHS)
@@ -207,8 +238,8 @@ def test_a_run_a_sweep_and_the_returns_themselves_agree(tmp_path: Path) -> None:
     swept = sweep(rule, bars, {"strategy.fast": [3]}, costs=Costs(fee_rate=0.001), ledger=ledger)
     result = run(rule, bars, start=swept.start, costs=Costs(fee_rate=0.001), ledger=ledger)
     alone = metrics.summary_metrics(result.returns, result.periods_per_year)
-    assert {name: result.metrics[name] for name in alone} == alone
-    assert result.performance == {name: alone[name] for name in CORE}
+    assert {name: result.metrics[name] for name in alone} == pytest.approx(alone, rel=1e-12)
+    assert result.performance == {name: result.metrics[name] for name in CORE}
     assert swept.frame[list(CORE)].iloc[0].to_dict() == result.performance
 
 

@@ -19,6 +19,15 @@ __all__ = ["BLOCK", "glide"]
 
 BLOCK = 64
 """Bars that are tested together."""
+SHORT = 16
+"""Bars from which on testing them together was worth it: after less, as many are looked at one by one."""
+
+
+@jit(_nrt=False, inline="always")
+def _asks(target: float, worth: float, position: float, settled: bool) -> bool:
+    """True when a bar needs attention: without branches, so that many bars are looked at together."""
+    silent = (target != target) | (settled & (target * position > 0.0)) | ((position == 0.0) & (target == 0.0))
+    return not (silent & (worth > 0.0))
 
 
 @jit(_nrt=False)
@@ -33,44 +42,39 @@ def _coast(
     position: float,
     settled: bool,
 ) -> int:
-    """Mark whole blocks of bars from `t` on; returns the start of the one in which a target asks for something.
+    """Mark bars from `t` on; returns the first one that asks for something, or `stop`.
 
     `wanted`: `(n,)`. `settled`: a target of the position's side asks for nothing. A block is marked and tested without
     a branch, so that the compiler makes vector instructions of it; what it marks too far is marked again.
     """
-    held = position != 0.0
-    while t + BLOCK <= stop:
-        prices, targets, marks = close[t : t + BLOCK], wanted[t : t + BLOCK], equities[t - first : t - first + BLOCK]
+    while t < stop:
+        count = min(BLOCK, stop - t)
+        prices, targets, marks = close[t : t + count], wanted[t : t + count], equities[t - first : t - first + count]
         asking = 0
-        for j in range(BLOCK):
+        for j in range(count):
             worth = equity(cash, position, prices[j])
             marks[j] = worth
-            asking += 0 if worth > 0.0 else 1
-        if not held:
-            for j in range(BLOCK):
-                asking += 0 if (targets[j] != targets[j]) | (targets[j] == 0.0) else 1
-        elif settled:
-            for j in range(BLOCK):
-                asking += 0 if (targets[j] != targets[j]) | (targets[j] * position > 0.0) else 1
-        else:
-            for j in range(BLOCK):
-                asking += 0 if targets[j] != targets[j] else 1
+            asking += 1 if _asks(targets[j], worth, position, settled) else 0
         if asking > 0:
-            return t
-        t += BLOCK
+            place = count
+            for j in range(count):
+                place = min(place, j if _asks(targets[j], marks[j], position, settled) else count)
+            return t + place
+        t += count
     return t
 
 
 @jit(_nrt=False)
 def _calm(high: np.ndarray, low: np.ndarray, t: int, stop: int, top: float, bottom: float) -> int:
-    """The start of the first block from `t` on in which a price leaves the open interval of `bottom` and `top`."""
-    while t + BLOCK <= stop:
-        above, below, outside = high[t : t + BLOCK], low[t : t + BLOCK], 0
-        for j in range(BLOCK):
-            outside += 0 if (above[j] < top) & (below[j] > bottom) else 1
-        if outside > 0:
-            return t
-        t += BLOCK
+    """The first bar from `t` on at which a price leaves the open interval of `bottom` and `top`, or `stop`."""
+    while t < stop:
+        count = min(BLOCK, stop - t)
+        above, below, place = high[t : t + count], low[t : t + count], count
+        for j in range(count):
+            place = min(place, count if (above[j] < top) & (below[j] > bottom) else j)
+        if place < count:
+            return t + place
+        t += count
     return t
 
 
@@ -93,8 +97,9 @@ def glide(
             if resting:
                 top, bottom = min(ceiling, assets[0, book.HIGHEST]), max(floor, assets[0, book.LOWEST])
                 far = _calm(high, low, t, min(stop, t + 64 * BLOCK), top, bottom)
+            begin = t
             t = _coast(close, wanted, equities, t, first, far, cash, position, not drifts)
-            retry = t + BLOCK
+            retry = t + 1 if t - begin >= SHORT else t + SHORT
             if t == stop:
                 break
         if resting and (low[t] <= floor or high[t] >= ceiling):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tradelib._jit import jit
-from tradelib._memory import empty
+from tradelib._memory import empty, shared
 from tradelib.backtest import book
 from tradelib.backtest.book import Machine, Tape, grown
 from tradelib.backtest.execution import (
@@ -682,7 +682,7 @@ def make_tape(
     arrays |= {"fine_first": np.empty(0, np.int64), "day": np.empty(0, np.int64)}
     arrays |= {"open": open_, "high": high, "low": low, "close": close, "volume": volume, **more}
     arrays |= {f"{name}_line": flat(arrays[name]) for name in ("high", "low", "close")}
-    return Tape(**{name: _shared(array) for name, array in arrays.items()})
+    return Tape(**{name: shared(array) for name, array in arrays.items()})
 
 
 def flat(table: np.ndarray) -> np.ndarray:
@@ -690,13 +690,6 @@ def flat(table: np.ndarray) -> np.ndarray:
     line = np.ascontiguousarray(table).reshape(-1) if table.shape[1] == 1 else np.empty(0)
     line.flags.writeable = False
     return line
-
-
-def _shared(array: np.ndarray) -> np.ndarray:
-    """A read-only, contiguous view: one type for the compiler, and nobody writes into the market."""
-    view = np.ascontiguousarray(array).view()
-    view.flags.writeable = False
-    return view
 
 
 def simulate(
@@ -720,7 +713,7 @@ def simulate(
     equities = empty(stop - first)
     target = np.empty((0, assets)) if target is None else target
     script = np.empty((0, book.ORDER_COLUMNS)) if script is None else script
-    return _run(machine, tape, _shared(target), _shared(script), equities, first, stop, on_bar)
+    return _run(machine, tape, shared(target), shared(script), equities, first, stop, on_bar)
 
 
 def resume(
@@ -740,7 +733,7 @@ def resume(
     equities[: len(simulation.equity)] = simulation.equity
     target = np.empty((0, assets)) if target is None else target
     script = np.empty((0, book.ORDER_COLUMNS)) if script is None else script
-    return _run(machine, tape, _shared(target), _shared(script), equities, first, stop, None)
+    return _run(machine, tape, shared(target), shared(script), equities, first, stop, None)
 
 
 def _run(

@@ -6,8 +6,9 @@ and stays where it is once everything is lost; nan where a figure is not defined
 
 One order of arithmetic holds for every layout, so that a figure has the same bits however it was reached. Sums run over
 distances from the first return, in 64 lanes that are folded in a fixed order: the compiler turns a loop over lanes into
-vector instructions without being allowed to reorder anything. Return t > 0 belongs to lane (t - 1) % 64. Wealth is
-multiplied in the order of time, as `numpy.cumprod` does. Everything is read once.
+vector instructions without being allowed to reorder anything. Return t > 0 belongs to lane (t - 1) % 64. Returns are
+multiplied in the order of time, as `numpy.cumprod` does; an equity curve is wealth already, so its growth and drawdowns
+are read off it, and agree with those of its returns to rounding. Everything is read once.
 
 Sums of distances from the first return lose little: n values with that one among them have a variance of at least its
 squared distance from their mean over n, so the relative rounding error stays below a few n x 2.2e-16 even where the
@@ -28,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tradelib._jit import compiling, jit
+from tradelib._memory import shared
 
 __all__ = [
     "CORE",
@@ -255,13 +257,43 @@ def _walk(
 
 
 @_inlined
+def _mark(values: np.ndarray, start: int, count: int, peak: float, lanes: np.ndarray) -> float:
+    """Drawdowns of `count` equities from `start` on; returns the highest so far. Most blocks hold no new one."""
+    higher = 0
+    for j in range(count):
+        higher += 1 if values[start + j] > peak else 0
+    if higher == 0:
+        for j in range(count):
+            _deepen(lanes, j, values[start + j] / peak - 1.0)
+    else:
+        for j in range(count):
+            peak = values[start + j] if values[start + j] > peak else peak
+            _deepen(lanes, j, values[start + j] / peak - 1.0)
+    return peak
+
+
+@_inlined
+def _collect(lanes: np.ndarray, count: int, middle: float, reach: float, kept: np.ndarray, found: int) -> int:
+    """Append the returns of a block that are at least `reach` from `middle` to `kept`, as `_walk` does."""
+    for j in range(count):
+        kept[found] = lanes[j]
+        found += 1 if abs(lanes[j] - middle) >= reach else 0
+    return found
+
+
+@_inlined
+def _deepen(lanes: np.ndarray, j: int, drawdown: float) -> None:
+    """A drawdown into the deepest of lane j and the sum of squares."""
+    lowest = lanes[_LOWEST * LANES + j]
+    lanes[_LOWEST * LANES + j] = drawdown if drawdown < lowest else lowest
+    lanes[_DEPTHS * LANES + j] += drawdown * drawdown
+
+
+@_inlined
 def _add_drawdowns(lanes: np.ndarray, count: int) -> None:
     """The deepest per lane and the sum of squares, from the wealth and peaks that `_walk` has noted."""
     for j in range(count):
-        drawdown = lanes[_WEALTH * LANES + j] / lanes[_PEAK * LANES + j] - 1.0
-        lowest = lanes[_LOWEST * LANES + j]
-        lanes[_LOWEST * LANES + j] = drawdown if drawdown < lowest else lowest
-        lanes[_DEPTHS * LANES + j] += drawdown * drawdown
+        _deepen(lanes, j, lanes[_WEALTH * LANES + j] / lanes[_PEAK * LANES + j] - 1.0)
 
 
 @_inlined
@@ -292,16 +324,26 @@ def _add_block(
     found: int,
     wealth: float,
     peak: float,
-) -> tuple[int, float, float]:
+    unit: float,
+) -> tuple[int, float, float, float]:
     """The `count` returns that follow the one at `start` into everything.
 
-    Drawdowns are those of the block before, all of it: a processor cannot load eight neighbours at once while they are
-    on their way to memory one by one.
+    Wealth and peak are in units of `unit`: an equity curve is wealth already. Returns, and a curve that has come to
+    zero, where it has to stay (`unit` 0), are multiplied out. Then drawdowns are those of the block before, all of it:
+    a processor cannot load eight neighbours at once while they are on their way to memory one by one.
     """
     _load(values, start, count, initial_cash, lanes)
     _add_returns(lanes, count, first, threshold, detail)
-    _add_drawdowns(lanes, LANES)
-    return _walk(lanes, count, middle, reach, kept, found, wealth, peak)
+    if unit > 0.0 and not _takes_everything(lanes, count):
+        peak, wealth = _mark(values, start + 1, count, peak, lanes), values[start + count]
+        if detail == EVERYTHING:
+            found = _collect(lanes, count, middle, reach, kept, found)
+    else:
+        if unit > 0.0:
+            wealth, peak, unit = wealth / unit, peak / unit, 0.0
+        _add_drawdowns(lanes, LANES)
+        found, wealth, peak = _walk(lanes, count, middle, reach, kept, found, wealth, peak)
+    return found, wealth, peak, unit
 
 
 @_kernel
@@ -382,18 +424,22 @@ def _one_performance(
     first = _return_at(values, at, 0, initial_cash)
     _start(lanes, first, threshold, detail)
     found, wealth, peak = _walk(lanes, 1, middle, reach, kept, 0, 1.0, 1.0)
+    unit = initial_cash if initial_cash > 0.0 and wealth > 0.0 else 0.0
+    if unit > 0.0:
+        wealth, peak = values[at], max(values[at], unit)
     full, rest = (n - 1) // LANES, (n - 1) % LANES
     for block in range(full):
-        found, wealth, peak = _add_block(
+        found, wealth, peak, unit = _add_block(
             values, at + block * LANES, LANES, initial_cash, first, threshold, detail, middle, reach, lanes, kept,
-            found, wealth, peak,
+            found, wealth, peak, unit,
         )  # fmt: skip
     if rest > 0:
-        found, wealth, peak = _add_block(
+        found, wealth, peak, unit = _add_block(
             values, at + full * LANES, rest, initial_cash, first, threshold, detail, middle, reach, lanes, kept,
-            found, wealth, peak,
+            found, wealth, peak, unit,
         )  # fmt: skip
-    _add_drawdowns(lanes, rest if rest > 0 else LANES)
+    _add_drawdowns(lanes, rest if rest > 0 and unit == 0.0 else LANES)
+    wealth = wealth / unit if unit > 0.0 else wealth
     distance, squares, below = _fold(lanes, _DISTANCE), _fold(lanes, _DISTANCE + 1), _fold(lanes, _DISTANCE + 2)
     if detail > CORE_ONLY:
         _write_rest(out, to, n, distance, squares, lanes)
@@ -617,13 +663,6 @@ _THREADED = 100_000
 """Values from which on a matrix is worth a thread per core."""
 
 
-def _read_only(values: npt.ArrayLike) -> _Floats:
-    """A contiguous read-only float64 view: one type for the compiler, whatever pandas hands out."""
-    view = np.ascontiguousarray(values, dtype=np.float64).view()
-    view.flags.writeable = False
-    return view
-
-
 def workspace(n: int, detail: int = EVERYTHING) -> tuple[_Floats, _Floats]:
     """`lanes` and `kept` for `performance` of series of n values; a series at a time may use them."""
     return np.empty(_LANE_ROWS * LANES), np.empty(n if detail == EVERYTHING else 1)
@@ -650,7 +689,7 @@ def return_figures(
 def equity_figures(
     equity: _Floats, initial_cash: float, periods_per_year: float, figures: Sequence[str] = SUMMARY
 ) -> dict[str, float]:
-    """`figures` of an equity curve `(n,)`, n >= 1: the bits of `return_figures` of its returns."""
+    """`figures` of an equity curve `(n,)`, n >= 1; as `return_figures` of its returns, to rounding."""
     return _series_figures(equity, initial_cash, (periods_per_year, 0.0, 0.0), figures)[0]
 
 
@@ -663,7 +702,9 @@ def _series_figures(
 ) -> tuple[dict[str, float], bool]:
     detail, out = _detail(figures), np.empty((1, len(PERFORMANCE)))
     n = values.shape[0]
-    bad = performance(_read_only(values), n, initial_cash, *settings, detail, *workspace(n, detail), out, 0)
+    bad = performance(
+        shared(np.asarray(values, dtype=np.float64)), n, initial_cash, *settings, detail, *workspace(n, detail), out, 0
+    )
     found = dict(zip(SUMMARY, (float(n), settings[0], *out[0].tolist()), strict=True))
     return {name: found[name] for name in SUMMARY if name in figures}, bad < 0
 
@@ -709,12 +750,12 @@ def _in_threads(work: Callable[[slice], int], blocks: list[slice], size: int) ->
 
 def _columns_work(returns: _Floats, settings: _Settings, detail: int, out: _Floats) -> Callable[[slice], int]:
     """What to do with a block of columns of a matrix in C order: it returns the first bad column or -1."""
-    shared = _read_only(returns)
+    table = shared(returns)
 
     def work(block: slice) -> int:
         state, count = np.empty(WIDTH * (_COLUMN_SUMS + _SUMS * LANES)), block.stop - block.start
         found = np.empty((count, len(CORE)))
-        bad = _columns_performance(shared, block.start, count, *settings, state, found)
+        bad = _columns_performance(table, block.start, count, *settings, state, found)
         out[block, : len(CORE)] = found
         return int(bad)
 
@@ -725,7 +766,7 @@ def _rows_work(returns: _Floats, settings: _Settings, detail: int, out: _Floats)
     """The same for whole series, one after the other."""
 
     def work(block: slice) -> int:
-        series, n = _read_only(returns[:, block].T), len(returns)
+        series, n = shared(returns[:, block].T), len(returns)
         found = np.empty((len(series), len(PERFORMANCE)))
         bad = performance(series.reshape(-1), n, 0.0, *settings, detail, *workspace(n, detail), found, 0)
         out[block] = found

@@ -8,8 +8,9 @@ lock, and may run in threads or on other machines.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,12 +24,13 @@ from tradelib.backtest.machine import advance
 from tradelib.backtest.performance import CORE, CORE_ONLY, performance, workspace
 from tradelib.backtest.statistics import ACTIVITY, activity
 from tradelib.backtest.trades import TRADE_COLUMNS, pair_fills
+from tradelib.backtest.weighing import weigh
 from tradelib.data.panel import Panel
 from tradelib.errors import ParameterError
 from tradelib.parameters import Parameters
 from tradelib.risk.exits import Exits, ScaleIn
 from tradelib.risk.limits import Limits
-from tradelib.risk.sizing import Sizing
+from tradelib.risk.sizing import Sizing, product_scale
 from tradelib.strategies.base import Strategy
 
 __all__ = ["FIGURES", "Maker", "Point", "Shared", "block_size", "evaluate_block", "make_point", "warmup"]
@@ -173,7 +175,6 @@ def _weights(points: Sequence[Point], shared: Shared) -> np.ndarray:
             weights[row, :, 0] = point.full_rule().weights(bars)[1]
         return weights
     signals = kind.batch_signals([point.strategy for point in points], bars, memo)
-    _check_rows(signals, 1.0, points, shared, "signal")
     return _sized(points, signals, bars, shared)[:, :, None]
 
 
@@ -191,13 +192,30 @@ def warmup(points: Sequence[Point], panel: Panel) -> int:
 
 
 def _sized(points: Sequence[Point], signals: np.ndarray, bars: Any, shared: Shared) -> np.ndarray:
-    first = points[0].sizing
-    if all(point.sizing is first for point in points):
-        weights = first.batch_weights(signals, bars)
-    else:
-        weights = np.vstack([p.sizing.batch_weights(signals[i : i + 1], bars) for i, p in enumerate(points)])
-    _check_rows(weights, _LARGEST, points, shared, "target weight")
+    """Target weights from signals, rows of the same sizing together; what is a product is made in place."""
+    sizings = {id(point.sizing): point.sizing for point in points}
+    scales = {key: product_scale(sizing, bars) for key, sizing in sizings.items()}
+    weights = signals if signals.flags.writeable and signals.flags.c_contiguous else np.array(signals, dtype=np.float64)
+    for begin, end, key in _runs([id(point.sizing) for point in points]):
+        part, scale = weights[begin:end], scales[key]
+        if scale is None:
+            _check_rows(part, 1.0, points[begin:end], shared, "signal")
+            part[:] = sizings[key].batch_weights(part, bars)
+            _check_rows(part, _LARGEST, points[begin:end], shared, "target weight")
+            continue
+        i, t, is_signal = weigh(part, scale, part)
+        if i >= 0:
+            _refuse(points[begin + i], "signal" if is_signal else "target weight", part[i, t], t, shared)
     return weights
+
+
+def _runs(keys: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Begin, end and key of each stretch of equal keys."""
+    begin = 0
+    for key, group in groupby(keys):
+        end = begin + len(list(group))
+        yield begin, end, key
+        begin = end
 
 
 @jit(nogil=True)
@@ -221,10 +239,13 @@ def _first_bad(rows: np.ndarray, bound: float) -> tuple[int, int]:
 def _check_rows(rows: np.ndarray, bound: float, points: Sequence[Point], shared: Shared, what: str) -> None:
     i, t = _first_bad(rows, bound)
     if i >= 0:
-        name = type(points[i].strategy).__name__
-        raise ParameterError(
-            f"{name}: {what} {rows[i, t]} at {shared.panel.index[t]}; must be a finite number in range"
-        )
+        _refuse(points[i], what, rows[i, t], t, shared)
+
+
+def _refuse(point: Point, what: str, value: float, t: int, shared: Shared) -> None:
+    raise ParameterError(
+        f"{type(point.strategy).__name__}: {what} {value} at {shared.panel.index[t]}; must be a finite number in range"
+    )
 
 
 class _Memo(dict[Any, Any]):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 
 from tradelib.backtest import sweeping
+from tradelib.backtest.boundary import is_number, is_whole, shown
 from tradelib.backtest.points import FIGURES, Maker
 from tradelib.backtest.sweeping import Job, point_key, valid_points
 from tradelib.data.panel import Panel
@@ -29,7 +30,7 @@ def plain(value: Any) -> Any:
 
 def is_range(path: str, values: Any) -> bool:
     """True for (low, high), False for a list of choices; `ParameterError` for what is neither."""
-    if isinstance(values, str) or not hasattr(values, "__len__") or len(values) < 2:
+    if isinstance(values, str | Mapping | Set) or not hasattr(values, "__len__") or len(values) < 2:
         raise ParameterError(f"the space of {path} is {values!r}: give (low, high) or a list of choices")
     numbers = [isinstance(v, int | float | np.number) and not isinstance(v, bool) for v in values]
     if len(values) != 2 or not all(numbers):
@@ -51,6 +52,10 @@ class Proposals:
             raise ParameterError("the space names no parameter: give {'strategy.fast': (5, 50), ...}")
         if direction not in ("maximize", "minimize"):
             raise ParameterError(f"direction is {direction!r}: give 'maximize' or 'minimize'")
+        if sampler is not None and not isinstance(sampler, optuna.samplers.BaseSampler):
+            raise ParameterError(f"sampler is {shown(sampler)}: give one of Optuna, for example samplers.TPESampler()")
+        if not (is_whole(seed) and 0 <= seed < 2**32):
+            raise ParameterError(f"seed is {shown(seed)}: give a whole number from 0 on")
         self._choices = {path: list(values) for path, values in space.items() if self._is_choice(path, values)}
         self._distributions = {path: self._distribution(path, values) for path, values in space.items()}
         loud = optuna.logging.get_verbosity()
@@ -131,11 +136,11 @@ def common_start(maker: Maker, space: Mapping[str, Any], panel: Panel) -> int:
 def check(by: str, trials: int, batch: int, timeout: float | None) -> None:
     """`ParameterError` for a figure that there is not, or an amount that is none."""
     if by not in FIGURES:
-        raise ParameterError(f"a sweep has no figure {by!r}{nearest(by, FIGURES)}")
+        raise ParameterError(f"a sweep has no figure {by!r}{nearest(str(by), FIGURES)}")
     for name, value in (("trials", trials), ("batch", batch)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if not (is_whole(value) and value > 0):
             raise ParameterError(f"{name} must be a whole number from 1 on; got {value!r}")
-    if timeout is not None and not timeout > 0:
+    if timeout is not None and not (is_number(timeout) and timeout > 0):
         raise ParameterError(f"timeout must be a positive number of seconds; got {timeout!r}")
 
 

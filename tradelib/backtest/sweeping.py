@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from tradelib.backtest.book import Tape
+from tradelib.backtest.boundary import as_rule, check_settings, is_whole, refuse_class, shown
 from tradelib.backtest.checkpoint import Checkpoint, differences
 from tradelib.backtest.costs import Costs, Market
 from tradelib.backtest.decision import DecisionRule
@@ -86,13 +87,16 @@ def shared_setup(
     rule: Any, bars: Any, costs: Costs | None, market: Market | None, cash: float, start: Any, end: Any, **how: Any
 ) -> Setup:
     """What the points share, checked; `how`: the other fields of `Setup`."""
+    refuse_class(rule)
     if not isinstance(rule, DecisionRule | Strategy):
         raise ParameterError(
-            f"a sweep needs a DecisionRule or a Strategy; got {type(rule).__name__}: entries and exits, weights and "
+            f"a sweep needs a DecisionRule or a Strategy; got {shown(rule)}: entries and exits, weights and "
             "portfolios have no parameters to sweep. Write them as a Strategy, or call run_signals, run_weights or "
             "run_portfolio for each point"
         )
-    rule = rule if isinstance(rule, DecisionRule) else DecisionRule(strategy=rule)
+    check_settings(costs=costs, market=market)
+    _check_workers(how.get("workers"), how.get("client"))
+    rule = as_rule(rule)
     panel, first = cut(as_panel(bars), start, end)
     if len(panel.symbols) > 1:
         raise DataError(
@@ -100,6 +104,13 @@ def shared_setup(
         )
     base = Point(rule.strategy, rule.sizing, rule, costs or Costs(), market or Market())
     return Setup(base, panel, first, check_cash(cash), **how)
+
+
+def _check_workers(workers: Any, client: Any) -> None:
+    if workers is not None and not (is_whole(workers) and workers > 0):
+        raise ParameterError(f"workers is {shown(workers)}: give a number of threads, or None for one per core")
+    if client is not None and not hasattr(client, "nthreads"):
+        raise ParameterError(f"client is {shown(client)}: give a client of Dask, dask.distributed.Client(...)")
 
 
 def valid_points(

@@ -123,11 +123,17 @@ def funding_rates(funding: Any, index: pd.DatetimeIndex, symbols: Sequence[str])
     """
     frame = funding.to_frame(symbols[0]) if isinstance(funding, pd.Series) else funding
     if not isinstance(frame, pd.DataFrame) or not isinstance(frame.index, pd.DatetimeIndex) or frame.index.tz is None:
-        raise DataError("funding must be a Series or DataFrame of rates on a tz-aware time index")
+        raise DataError(
+            "funding must be a Series or DataFrame of rates on a tz-aware time index; got "
+            f"{type(funding).__name__}: for example pd.Series(0.0001, bars.index)"
+        )
     absent = [symbol for symbol in symbols if symbol not in frame.columns]
     if absent:
         raise DataError(f"funding lacks the symbols {', '.join(absent)}")
-    rates = frame[list(symbols)].to_numpy(dtype=np.float64)
+    try:
+        rates = frame[list(symbols)].to_numpy(dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"funding must be rates, fractions of the position's value: {error}") from None
     if not np.isfinite(rates).all():
         row, column = np.argwhere(~np.isfinite(rates))[0]
         raise DataError(f"funding of {symbols[column]} at {frame.index[row]} is {rates[row, column]}")

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from tradelib._jit import jit
 from tradelib._memory import empty
 from tradelib.backtest import book, translate
 from tradelib.backtest.book import Machine, Tape
+from tradelib.backtest.boundary import as_numbers, as_table, is_number, shown
 from tradelib.backtest.costs import Costs, Market
 from tradelib.backtest.machine import make_tape, simulate
 from tradelib.backtest.result import Result
@@ -48,21 +48,28 @@ _NANOSECONDS_PER_DAY = 86_400_000_000_000
 
 
 def cut(panel: Panel, start: Any, end: Any) -> tuple[Panel, int]:
-    """Bars up to `end`, and the row at which the account starts; `DataError` for an empty stretch."""
-    if end is not None:
-        last = utc_timestamp(end, "end", end=True)
-        if last < panel.index[0]:
-            raise DataError(f"no bar lies between start {start} and end {end}: nothing to trade")
-        panel = panel if last >= panel.index[-1] else panel.window(None, last)
-    first = 0 if start is None else int(panel.index.searchsorted(utc_timestamp(start, "start")))
-    if first >= len(panel):
-        raise DataError(f"no bar lies between start {start} and end {end}: nothing to trade")
-    return panel, first
+    """Bars up to `end`, and the row at which the account starts.
+
+    Raises `ParameterError` for a `start` later than `end`, `DataError` for a stretch without bars.
+    """
+    index = panel.index
+    begin = index[0] if start is None else utc_timestamp(start, "start")
+    last = index[-1] if end is None else utc_timestamp(end, "end", end=True)
+    if start is not None and end is not None and begin > last:
+        raise ParameterError(f"start {start} is later than end {end}: the account would end before it begins")
+    first, stop = int(index.searchsorted(begin)), int(index.searchsorted(last, side="right"))
+    if first >= stop:
+        asked = ("the first bar" if start is None else f"start {start}", "the last" if end is None else f"end {end}")
+        raise DataError(
+            f"no bar lies between {asked[0]} and {asked[1]}: nothing to trade; the bars run from {index[0]} to "
+            f"{index[-1]}"
+        )
+    return panel if stop == len(panel) else panel.window(None, last), first
 
 
 def check_cash(cash: Any) -> float:
     """`cash` as a positive finite float, or `ParameterError`."""
-    if isinstance(cash, bool) or not isinstance(cash, int | float) or not (math.isfinite(cash) and cash > 0):
+    if not (is_number(cash) and cash > 0):
         raise ParameterError(f"cash must be a positive amount; got {cash!r}")
     return float(cash)
 
@@ -255,25 +262,19 @@ def _events(given: Any, panel: Panel, name: str) -> npt.NDArray[np.bool_]:
     """`given` as bool `(n, a)`; `ParameterError` for another shape, other values or another index."""
     if given is None or given is False:
         return np.zeros(panel.shape, np.bool_)
-    values = _in_order(given, panel, name)
+    given = as_table(given, panel, name, "with False where nothing is asked for")
+    try:
+        values = np.asarray(given)
+    except ValueError as error:
+        raise ParameterError(f"{name} must hold as many values on every bar: {error}") from None
+    if values.ndim == 0:
+        raise ParameterError(f"{name} is {shown(given)}: give true or false for each bar and symbol {panel.shape}")
     table = values[:, None] if values.ndim == 1 and len(panel.symbols) == 1 else values
     if table.shape != panel.shape:
         raise ParameterError(f"{name} has the shape {values.shape}, the bars have {panel.shape}")
     if table.dtype != np.bool_:
         raise ParameterError(f"{name} must be true or false, not {table.dtype}: compare first, for example values > 0")
     return _read_only(table)
-
-
-def _in_order(given: Any, panel: Panel, name: str) -> np.ndarray:
-    """The values of a table by the times and symbols of the panel; of anything else, as they are."""
-    if isinstance(given, pd.Series | pd.DataFrame) and not given.index.equals(panel.index):
-        raise ParameterError(f"{name} must have the times of the bars as its index")
-    if isinstance(given, pd.DataFrame):
-        absent = [symbol for symbol in panel.symbols if symbol not in given.columns]
-        if absent:
-            raise ParameterError(f"{name} lacks the symbols {', '.join(absent)}")
-        given = given[list(panel.symbols)]
-    return np.asarray(given)
 
 
 def _refuse_both(panel: Panel, one: np.ndarray, other: np.ndarray, told: str) -> None:
@@ -285,7 +286,9 @@ def _refuse_both(panel: Panel, one: np.ndarray, other: np.ndarray, told: str) ->
 
 def _sizes(size: Any, panel: Panel, maximum: float) -> npt.NDArray[np.float64]:
     """Fractions of equity, `(1, 1)` or `(n, a)`, positive and within the leverage."""
-    values = _in_order(size, panel, "size").astype(np.float64, copy=False)
+    if size is None or isinstance(size, bool | np.bool_):
+        raise ParameterError(f"size is {size}: give a fraction of equity, 0.5 is a half")
+    values = as_numbers(as_table(size, panel, "size", "with a size on every bar"), "size")
     values = values.reshape(1, 1) if values.ndim == 0 else (values[:, None] if values.ndim == 1 else values)
     if values.shape not in ((1, 1), panel.shape):
         raise ParameterError(

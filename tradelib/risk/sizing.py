@@ -18,9 +18,9 @@ from ..indicators.volatility import rolling_volatility
 from ..parameters import Parameters, nearest
 
 # %% auto #0
-__all__ = ['Sizing', 'FixedFraction', 'create_sizing', 'VolatilityTarget']
+__all__ = ['Sizing', 'product_scale', 'FixedFraction', 'create_sizing', 'VolatilityTarget']
 
-# %% ../../nbs/risk/00_sizing.ipynb #9ad3ac03
+# %% ../../nbs/risk/00_sizing.ipynb #96f5176f
 _registry: dict[str, type[Sizing]] = {}
 
 
@@ -31,29 +31,45 @@ class Sizing(Parameters):
         super().__init_subclass__(**options)
         _registry[cls.__name__] = cls
 
+    def scale(self, bars: pd.DataFrame) -> float | np.ndarray | None:
+        """What a signal is multiplied by: one number, or one per bar `(n,)`; None where a weight is no product."""
+        return None
+
     def weights(self, signals: pd.Series, bars: pd.DataFrame) -> pd.Series:
         """Target weight per bar, known at its close; NaN while unknown. Index of `bars`."""
-        raise ParameterError(f"{type(self).__name__} does not define weights(signals, bars)")
+        values = np.multiply(signals.to_numpy(dtype=np.float64), self._factor(bars), out=empty(len(signals)))
+        return pd.Series(values, index=signals.index, name="target_weight", copy=False)
 
     def batch_weights(self, signals: np.ndarray, bars: pd.DataFrame) -> np.ndarray:
         """Target weights of many signals at once, float64 `(k, n)`: row i is what `weights` says of row i."""
+        if type(self).weights is Sizing.weights:
+            return np.multiply(signals, self._factor(bars))
         rows = [self.weights(pd.Series(row, index=bars.index), bars).to_numpy(dtype=np.float64) for row in signals]
         return np.vstack(rows)
 
-# %% ../../nbs/risk/00_sizing.ipynb #c26ac6dd
+    def _factor(self, bars: pd.DataFrame) -> float | np.ndarray:
+        scale = self.scale(bars)
+        if scale is None:
+            raise ParameterError(f"{type(self).__name__} defines neither scale(bars) nor weights(signals, bars)")
+        return scale
+
+# %% ../../nbs/risk/00_sizing.ipynb #e36eefc8
+def product_scale(sizing: Sizing, bars: pd.DataFrame) -> np.ndarray | None:
+    """What `sizing` multiplies every signal by, `(1,)` or `(n,)`; None where it does something else."""
+    kind = type(sizing)
+    plain = kind.weights is Sizing.weights and kind.batch_weights is Sizing.batch_weights
+    scale = sizing.scale(bars) if plain else None
+    return None if scale is None else np.atleast_1d(np.asarray(scale, dtype=np.float64))
+
+# %% ../../nbs/risk/00_sizing.ipynb #708f42a6
 class FixedFraction(Sizing):
     """Weight = signal x `fraction` of equity."""
 
     fraction: float = Field(0.95, gt=0, le=10, description="fraction of equity per position; above 1 needs leverage")
 
-    def weights(self, signals: pd.Series, bars: pd.DataFrame) -> pd.Series:
-        """`fraction` where the signal is 1, `-fraction` where it is -1; NaN where the signal is."""
-        values = np.multiply(signals.to_numpy(dtype=np.float64), self.fraction, out=empty(len(signals)))
-        return pd.Series(values, index=signals.index, name="target_weight", copy=False)
-
-    def batch_weights(self, signals: np.ndarray, bars: pd.DataFrame) -> np.ndarray:
-        """One multiplication for all rows, in place."""
-        return np.multiply(signals, self.fraction, out=signals)
+    def scale(self, bars: pd.DataFrame) -> float:
+        """`fraction`: the weight is `fraction` where the signal is 1, `-fraction` where it is -1."""
+        return self.fraction
 
 # %% ../../nbs/risk/00_sizing.ipynb #41088c55
 def create_sizing(name: str, params: dict[str, Any] | None = None) -> Sizing:
@@ -70,16 +86,8 @@ class VolatilityTarget(Sizing):
     window: int = Field(20, ge=2, description="bars of the realised volatility")
     max_weight: float = Field(0.95, gt=0, le=10, description="largest fraction of equity; above 1 needs leverage")
 
-    def weights(self, signals: pd.Series, bars: pd.DataFrame) -> pd.Series:
-        """Target weight per bar; NaN until both the signal and the volatility are known."""
-        values = signals.to_numpy(dtype=np.float64) * self._scale(bars)
-        return pd.Series(values, index=signals.index, name="target_weight", copy=False)
-
-    def batch_weights(self, signals: np.ndarray, bars: pd.DataFrame) -> np.ndarray:
-        """The volatility once, then one multiplication for all rows, in place."""
-        return np.multiply(signals, self._scale(bars), out=signals)
-
-    def _scale(self, bars: pd.DataFrame) -> np.ndarray:
+    def scale(self, bars: pd.DataFrame) -> np.ndarray:
+        """The weight of a full long position at each close, `(n,)`; NaN until the volatility is known."""
         realised = rolling_volatility(bars["close"].to_numpy(), self.window, periods_per_year(bars))
         with np.errstate(divide="ignore"):
             return np.minimum(self.max_weight, self.annual_volatility / realised)
