@@ -62,7 +62,7 @@ def backtest(job: Job) -> Task:
 
     def timed() -> Figures:
         result = run(_crossing(*setting.CROSSING_WINDOWS), bars, **_terms())
-        growth, metrics = result.equity.iloc[-1] / setting.CASH, result.metrics
+        growth, metrics = result.equity.iloc[-1] / setting.CASH, result.performance
         return {"growth": growth, "trades": len(result.trades), **{name: metrics[name] for name in FIGURES[1:3]}}
 
     return Task(timed)

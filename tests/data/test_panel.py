@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data.support import changed, market
-from tradelib.data.bars import COLUMNS, check_bars, content_digest, resample, window
+from tradelib.data import panel as panel_module
+from tradelib.data.bars import COLUMNS, check_bars, content_digest, make_bars, resample, window
 from tradelib.data.panel import Panel, as_panel, nest, panel_from_wide
 from tradelib.data.sources import embedded
 from tradelib.errors import DataError
@@ -383,3 +384,71 @@ class TestNest:
         gapped = as_panel(resample(hours, "1d").drop(pd.Timestamp("2024-01-02", tz="UTC")))
         with pytest.raises(DataError, match="the finer bar at 2024-01-02 00:00:00.* lies in no bar"):
             nest(gapped, as_panel(hours))
+
+
+class TestTheSameBarsAgain:
+    """The last panel is given again to the bars that it was made of, and only to them."""
+
+    @pytest.fixture
+    def bars(self) -> pd.DataFrame:
+        return make_bars(named("A", 1))
+
+    def test_they_are_checked_once(self, bars):
+        assert as_panel(bars) is as_panel(bars)
+        assert as_panel(bars.copy(deep=False)) is as_panel(bars)
+
+    def test_other_bars_come_between(self, bars):
+        first = as_panel(bars)
+        assert as_panel(make_bars(named("A", 2))).digest != first.digest
+        assert as_panel(bars).digest == first.digest
+
+    def test_a_price_that_was_written_is_seen(self, bars):
+        before = as_panel(bars)
+        bars.loc[bars.index[3], "close"] = bars["low"].iloc[3]
+        after = as_panel(bars)
+        assert after.close[3, 0] == bars["low"].iloc[3] != before.close[3, 0]
+        assert after.digest == content_digest(bars) != before.digest
+
+    def test_a_wrong_price_that_was_written_is_refused(self, bars):
+        as_panel(bars)
+        bars.iloc[5, 3] = -1.0
+        with pytest.raises(DataError, match="close"):
+            as_panel(bars)
+
+    @pytest.mark.parametrize("change", [{"symbol": "B"}, {"source": "elsewhere"}, {"timeframe": "7m"}])
+    def test_the_same_prices_under_another_name_are_others(self, bars, change):
+        before = as_panel(bars)
+        bars.attrs.update(change)
+        if "timeframe" in change:
+            with pytest.raises(DataError):
+                as_panel(bars)
+        else:
+            after = as_panel(bars)
+            assert after is not before
+            assert {"symbol": after.symbols[0], "source": after.source}[next(iter(change))] == next(
+                iter(change.values())
+            )
+
+    def test_other_times_are_others(self, bars):
+        before = as_panel(bars)
+        bars.index = bars.index + pd.Timedelta("1D")
+        assert as_panel(bars).index[0] == before.index[0] + pd.Timedelta("1D")
+
+    def test_a_window_of_them_is_another_panel(self, bars):
+        assert len(as_panel(window(bars, bars.index[0], bars.index[9]))) == 10
+        assert len(as_panel(bars.iloc[:20])) == 20
+
+    def test_memory_that_somebody_else_has_is_looked_at_again(self):
+        source = market(60)
+        memory = source.to_numpy().copy()
+        bars = pd.DataFrame(memory, source.index, list(COLUMNS), copy=False)
+        bars.attrs = dict(source.attrs)
+        before = as_panel(bars)
+        digest = before.digest
+        memory[7, 3] = memory[7, 2]
+        assert as_panel(bars) is not before
+        assert as_panel(bars).digest != digest
+
+    def test_large_bars_are_not_held(self, bars, monkeypatch):
+        monkeypatch.setattr(panel_module, "_KEPT_BYTES", 100)
+        assert as_panel(bars) is not as_panel(bars)

@@ -24,7 +24,7 @@ from tradelib.backtest.machine import advance
 from tradelib.backtest.performance import CORE, CORE_ONLY, performance, workspace
 from tradelib.backtest.statistics import ACTIVITY, activity
 from tradelib.backtest.trades import TRADE_COLUMNS, pair_fills
-from tradelib.backtest.weighing import weigh
+from tradelib.backtest.weighing import LARGEST, weigh
 from tradelib.data.panel import Panel
 from tradelib.errors import ParameterError
 from tradelib.parameters import Parameters
@@ -36,7 +36,6 @@ from tradelib.strategies.base import Strategy
 __all__ = ["FIGURES", "Maker", "Point", "Shared", "block_size", "evaluate_block", "make_point", "warmup"]
 
 FIGURES = (*CORE, *ACTIVITY)
-_LARGEST = float(np.finfo(np.float64).max)
 _SINGLE = ("strategy", "sizing", "costs", "market")
 _POLICIES: dict[str, type[Parameters]] = {"exits": Exits, "scale_in": ScaleIn, "limits": Limits}
 _BLOCK = 64
@@ -201,9 +200,10 @@ def _sized(points: Sequence[Point], signals: np.ndarray, bars: Any, shared: Shar
         if scale is None:
             _check_rows(part, 1.0, points[begin:end], shared, "signal")
             part[:] = sizings[key].batch_weights(part, bars)
-            _check_rows(part, _LARGEST, points[begin:end], shared, "target weight")
+            _check_rows(part, LARGEST, points[begin:end], shared, "target weight")
             continue
-        i, t, is_signal = weigh(part, scale, part)
+        flat = part.reshape(-1)
+        i, t, is_signal = weigh(flat, scale, part.shape[1], flat)
         if i >= 0:
             _refuse(points[begin + i], "signal" if is_signal else "target weight", part[i, t], t, shared)
     return weights

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from tradelib.data.panel import Panel
 __all__ = [
     "cash_book",
     "cash_series",
+    "excursion_array",
     "fill_table",
     "frozen",
     "kept",
@@ -53,14 +54,21 @@ def frozen(array: np.ndarray) -> np.ndarray:
     return view
 
 
-def _named(codes: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Names of float codes; "" for a code below zero."""
-    return np.asarray([*names, ""], dtype=object)[codes.astype(np.int64)]
+@cache
+def _words(names: tuple[str, ...]) -> Any:
+    return pd.array([*names, ""], dtype="str")
+
+
+def _named(codes: np.ndarray, names: Sequence[str]) -> Any:
+    """Names of codes, a pandas array of text; "" for a code below zero."""
+    return _words(tuple(names)).take(codes.astype(np.int64))
 
 
 def _times(bars: np.ndarray, index: pd.DatetimeIndex) -> pd.DatetimeIndex:
     """Open times of bar numbers, NaT for NaN."""
     known = ~np.isnan(bars)
+    if known.all():
+        return pd.DatetimeIndex(index.take(bars.astype(np.int64)))
     return pd.DatetimeIndex(index[np.where(known, bars, 0).astype(np.int64)].where(known))
 
 
@@ -84,7 +92,7 @@ def order_table(simulation: Simulation, index: pd.DatetimeIndex, symbols: Sequen
         "fill_time": _times(orders[:, book.FILL_BAR], index),
         "symbol": _named(orders[:, book.ASSET], symbols),
         "kind": _named(kind, book.ORDER_KINDS),
-        "side": np.where(side > 0, "buy", "sell"),
+        "side": _named(side <= 0, ("buy", "sell")),
         "quantity": quantity,
         "limit": np.where(is_limit, level, orders[:, book.LIMIT_PRICE]),
         "stop": np.where(is_limit | (kind == book.MARKET), np.nan, level),
@@ -104,13 +112,13 @@ def fill_table(simulation: Simulation, index: pd.DatetimeIndex, symbols: Sequenc
     columns = {
         "time": _times(fills[:, book.FILL_AT], index),
         "symbol": _named(fills[:, book.FILL_ASSET], symbols),
-        "side": np.where(fills[:, book.FILL_QUANTITY] > 0, "buy", "sell"),
+        "side": _named(fills[:, book.FILL_QUANTITY] <= 0, ("buy", "sell")),
         "quantity": fills[:, book.FILL_QUANTITY],
         "price": fills[:, book.FILL_PRICE],
         "reference": fills[:, book.FILL_REFERENCE],
         "fee": fills[:, book.FILL_FEE],
         "slippage_cost": fills[:, book.FILL_SLIPPAGE],
-        "liquidity": np.where(fills[:, book.FILL_MAKER] == 1.0, "maker", "taker"),
+        "liquidity": _named(fills[:, book.FILL_MAKER] == 0.0, ("maker", "taker")),
         "origin": _named(fills[:, book.FILL_REASON], book.REASONS),
         "position": fills[:, book.FILL_POSITION],
         "cash": fills[:, book.FILL_CASH],
@@ -125,8 +133,14 @@ def trade_array(simulation: Simulation, close: np.ndarray) -> np.ndarray:
     return round_trips(simulation.fills, last, close[last], lots)
 
 
-def trade_table(trades: np.ndarray, simulation: Simulation, panel: Panel) -> pd.DataFrame:
-    """Round trips: times, side, average prices, `profit` net of fees, `return` on the entry value, `mae` and `mfe`.
+def excursion_array(simulation: Simulation, panel: Panel) -> np.ndarray:
+    """Maximum adverse and favourable excursion of each trade, `(m, 2)`; see `tradelib.backtest.trades`."""
+    prices, last = (panel.open, panel.high, panel.low, panel.close), int(simulation.machine.counts[book.NEXT_BAR]) - 1
+    return excursions(simulation.fills, last, *prices, simulation.machine.terms[:, book.LOTS])
+
+
+def trade_table(trades: np.ndarray, far: np.ndarray, panel: Panel) -> pd.DataFrame:
+    """Round trips, `far` their excursions: times, side, average prices, `profit` net of fees, `return` on the entry value, `mae` and `mfe`.
 
     `mae`, `mfe`: the excursions of `tradelib.backtest.trades`, fractions of the average entry price, by the bars of the
     account (finer ones are not asked). `bars`: from the entry's to the exit's; `duration`: the same as time. A trade
@@ -134,15 +148,12 @@ def trade_table(trades: np.ndarray, simulation: Simulation, panel: Panel) -> pd.
     """
     index, symbols = panel.index, panel.symbols
     columns = dict(zip(TRADE_COLUMNS, trades.T, strict=True))
-    prices = (panel.open, panel.high, panel.low, panel.close)
-    last = int(simulation.machine.counts[book.NEXT_BAR]) - 1
-    far = excursions(simulation.fills, last, *prices, simulation.machine.terms[:, book.LOTS])
     entry_time, exit_time = (_times(columns[name], index) for name in ("entry_bar", "exit_bar"))
     table = {
         "entry_time": entry_time,
         "exit_time": exit_time,
         "symbol": _named(columns["asset"], symbols),
-        "side": np.where(columns["side"] > 0, "long", "short"),
+        "side": _named(columns["side"] <= 0, ("long", "short")),
         "quantity": columns["quantity"],
         "entry_price": columns["entry_price"],
         "exit_price": columns["exit_price"],

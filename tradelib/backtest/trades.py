@@ -137,10 +137,16 @@ def _live_until(
     if s < stop and s == int(held[a, _BEGAN]):
         _live(held, a, open_[s, a], high[s, a], low[s, a], close[s, a], s, math.nan, False)
         s += 1
-    highest, lowest = -math.inf, math.inf
-    for t in range(s, stop):
-        highest = high[t, a] if high[t, a] > highest else highest
-        lowest = low[t, a] if low[t, a] < lowest else lowest
+    h0 = h1 = h2 = h3 = highest = -math.inf
+    l0 = l1 = l2 = l3 = lowest = math.inf
+    for t in range(s, stop - 3, 4):  # four lanes: none waits for the comparison before
+        h0, l0 = max(h0, high[t, a]), min(l0, low[t, a])
+        h1, l1 = max(h1, high[t + 1, a]), min(l1, low[t + 1, a])
+        h2, l2 = max(h2, high[t + 2, a]), min(l2, low[t + 2, a])
+        h3, l3 = max(h3, high[t + 3, a]), min(l3, low[t + 3, a])
+    for t in range(stop - (stop - s) % 4 if stop > s else stop, stop):
+        highest, lowest = max(highest, high[t, a]), min(lowest, low[t, a])
+    highest, lowest = max(highest, h0, h1, h2, h3), min(lowest, l0, l1, l2, l3)
     if s < stop:
         _reach(held, a, highest)
         _reach(held, a, lowest)

@@ -18,8 +18,8 @@ from ..errors import DataError, ParameterError
 __all__ = ['COLUMNS', 'digest_head', 'content_digest', 'check_form', 'examine', 'check_bars', 'make_bars', 'window',
            'close_times', 'resample', 'join_closed']
 
-# %% ../../nbs/data/01_bars.ipynb #4da773f7
-from .content import Fingerprint, Memory, are_bars, digest_of, fingerprint
+# %% ../../nbs/data/01_bars.ipynb #3b8889c3
+from .content import Fingerprint, Memory, are_bars, digest_of, fingerprint, make_private
 from .timeframes import Timeframe, open_times, parse_timeframe, utc_timestamp
 
 # %% ../../nbs/data/01_bars.ipynb #6a976171
@@ -251,6 +251,8 @@ def make_bars(
     index = pd.DatetimeIndex(frame.index).tz_convert("UTC").as_unit("ns")
     index = pd.DatetimeIndex(index.asi8, tz="UTC", name="time").as_unit("ns")
     bars = pd.DataFrame({column: _exact_float64(frame, column) for column in COLUMNS}, index=index)
+    for column in COLUMNS:
+        make_private(bars[column].to_numpy())
     bars.attrs.update(attrs)
     bars.attrs["digest"] = content_digest(bars)
     return check_bars(bars)

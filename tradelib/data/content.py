@@ -14,15 +14,27 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
+import weakref
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from tradelib._jit import compiling, jit
 
-__all__ = ["WORTHWHILE", "Fingerprint", "Memory", "are_bars", "count_bad", "digest_of", "fingerprint", "mixed_sum"]
+__all__ = [
+    "WORTHWHILE",
+    "Fingerprint",
+    "Memory",
+    "are_bars",
+    "count_bad",
+    "digest_of",
+    "fingerprint",
+    "is_private",
+    "make_private",
+    "mixed_sum",
+]
 
 WORTHWHILE = 32_768
 """Rows from which on a fingerprint pays: below, the slow work is quicker than loading the compiler."""
@@ -131,3 +143,34 @@ def digest_of(head: str, arrays: Sequence[np.ndarray], seen: Fingerprint | None 
     if seen is not None:
         _digests.put((head, seen), content.hexdigest())
     return content.hexdigest()
+
+
+_private: dict[int, weakref.ref[np.ndarray]] = {}
+
+
+def _owner(array: np.ndarray) -> np.ndarray:
+    """The array that has the memory of `array`."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def make_private(array: np.ndarray) -> None:
+    """Note that nobody else has the memory of `array`: only pandas, which copies before it writes to what is shared."""
+    owner = _owner(array)
+    if owner.flags.owndata:
+        _private[id(owner)] = weakref.ref(owner, _forgetter(id(owner)))
+
+
+def _forgetter(key: int) -> Callable[[object], None]:
+    def forget(_: object) -> None:
+        _private.pop(key, None)
+
+    return forget
+
+
+def is_private(array: np.ndarray) -> bool:
+    """Was the memory of `array` noted as private?"""
+    owner = _owner(array)
+    noted = _private.get(id(owner))
+    return noted is not None and noted() is owner

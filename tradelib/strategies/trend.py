@@ -21,13 +21,13 @@ from .base import Strategy
 # %% auto #0
 __all__ = ['TrendFollowing']
 
-# %% ../../nbs/strategies/01_trend.ipynb #665fb51b
+# %% ../../nbs/strategies/01_trend.ipynb #1aab6061
 @jit(nogil=True)
-def _compare(fast: np.ndarray, slow: np.ndarray, below: float, rows: np.ndarray, row: int) -> None:
-    """Row `row`: 1 where fast > slow, else `below`; NaN where slow is."""
+def _compare(fast: np.ndarray, slow: np.ndarray, below: float, row: np.ndarray) -> None:
+    """1 where fast > slow, else `below`; NaN where slow is."""
     for t in range(fast.shape[0]):
         signal = 1.0 if fast[t] > slow[t] else below
-        rows[row, t] = signal if slow[t] == slow[t] else math.nan
+        row[t] = signal if slow[t] == slow[t] else math.nan
 
 # %% ../../nbs/strategies/01_trend.ipynb #59be82d0
 class TrendFollowing(Strategy):
@@ -57,7 +57,7 @@ class TrendFollowing(Strategy):
         close, rows = bars["close"].to_numpy(), empty(len(strategies), len(bars))
         for row, strategy in enumerate(strategies):
             fast, slow = (strategy._line(close, window, memo) for window in (strategy.fast, strategy.slow))
-            _compare(fast, slow, 0.0 if strategy.direction == "long" else -1.0, rows, row)
+            _compare(fast, slow, 0.0 if strategy.direction == "long" else -1.0, rows[row])
         return rows
 
     def _line(self, close: np.ndarray, window: int, memo: dict[Any, Any]) -> np.ndarray:
