@@ -4,6 +4,8 @@ import re
 import sys
 from pathlib import Path
 
+import plotly
+
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
 from tests.checks.code import public_names
@@ -19,7 +21,7 @@ extensions = ["myst_nb", "autodoc2", "formulas"]
 exclude_patterns = ["_build", "images"]
 html_theme = "furo"
 html_title = "tradelib"
-html_static_path = ["_static"]
+html_static_path = ["_static", str(Path(plotly.__file__).parent / "package_data/plotly.min.js")]
 html_css_files = ["tradelib.css"]
 html_show_copyright = False
 html_show_sphinx = False

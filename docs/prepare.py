@@ -1,14 +1,17 @@
 """Readies the notebooks and the index of the reference for the site: `make docs` calls it before sphinx.
 
 What steers nbdev is not for readers: directives are cut off, hidden cells and bare imports are left out, and each
-chapter says which module it becomes.
+chapter says which module it becomes. Interactive figures are stored as data: the pages draw them with the installed
+plotly.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
@@ -16,6 +19,7 @@ from tests.checks.code import public_names
 from tests.checks.notebooks import Cell, read
 from tests.environment import PROJECT
 
+FIGURE = "application/vnd.plotly.v1+json"
 ROOMS = {
     "data": "Data: bars, files, sources, quality",
     "indicators": "Indicators",
@@ -61,10 +65,21 @@ def readable(path: Path) -> nbformat.NotebookNode:
     notebook.cells = [raw for cell, raw in zip(cells, notebook.cells, strict=True) if not left_out(cell)]
     for raw in notebook.cells:
         raw.source = re.sub(r"^#\|.*\n?", "", raw.source, flags=re.MULTILINE).strip()
+    figures = [o for raw in notebook.cells for o in raw.get("outputs", []) if FIGURE in o.get("data", {})]
+    for number, output in enumerate(figures):
+        output.data = {"text/html": drawn(output.data[FIGURE], f"figure-{number}", first=number == 0)}
     title, _, rest = notebook.cells[0].source.partition("\n")
     told = "" if module is None else f"\n\nModule: {{py:mod}}`tradelib.{module}`"
     notebook.cells[0].source = f"{title}\n{rest}{told}"
     return notebook
+
+
+def drawn(figure: dict[str, Any], name: str, first: bool) -> str:
+    """A plotly figure as HTML for a page two folders below the site's root; the `first` one of a page brings plotly."""
+    library = '<script src="../../_static/plotly.min.js"></script>' if first else ""
+    parts = (json.dumps(figure[part]).replace("</", "<\\/") for part in ("data", "layout"))
+    call = f"Plotly.newPlot({json.dumps(name)}, {', '.join(parts)}, {{responsive: true}})"
+    return f'{library}<div id="{name}" class="figure"></div><script>{call}</script>'
 
 
 def left_out(cell: Cell) -> bool:

@@ -59,3 +59,13 @@ def test_readers_see_no_directives(site: Path) -> None:
     pages = [page for page in (site / "_nbs").rglob("*.html") if "#| " in re.sub("<[^>]+>", "", page.read_text())]
 
     assert pages == []
+
+
+def test_interactive_figures_are_drawn_by_a_library_of_the_site(site: Path) -> None:
+    page = (site / "_nbs/backtest/08_plots.html").read_text(encoding="utf-8")
+    names = re.findall(r'Plotly\.newPlot\("([^"]+)"', page)
+
+    assert names
+    assert [name for name in names if f'<div id="{name}"' not in page] == []
+    assert page.index("_static/plotly.min.js") < page.index("Plotly.newPlot")
+    assert (site / "_static/plotly.min.js").is_file()

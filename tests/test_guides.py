@@ -1,4 +1,4 @@
-"""The code on the pages of the site runs, from top to bottom of each page."""
+"""The code on the pages of the site runs, from top to bottom of each page, and prints what the page says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 from tests.checks.files import code_blocks
 from tests.environment import PROJECT
 
-GUIDES = {path.stem: code_blocks(path.read_text(encoding="utf-8"), "python") for path in PROJECT.glob("docs/*.md")}
+PAGES = {path.stem: path.read_text(encoding="utf-8") for path in PROJECT.glob("docs/*.md")}
+GUIDES = {name: code_blocks(page, "python") for name, page in PAGES.items()}
 
 
 @pytest.mark.parametrize("guide", sorted(name for name, blocks in GUIDES.items() if blocks))
@@ -26,3 +27,8 @@ def test_a_guide_runs_as_it_stands(guide: str, home: Path, tmp_path: Path) -> No
     )
 
     assert done.returncode == 0, done.stderr
+    assert lines(done.stdout) == lines("".join(code_blocks(PAGES[guide], "text")))
+
+
+def lines(printed: str) -> list[str]:
+    return [line.rstrip() for line in printed.splitlines()]

@@ -44,6 +44,14 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
+    def __new__(cls, *unnamed: Any, **parameters: Any) -> Self:
+        """`ParameterError` for values without a name."""
+        if unnamed:
+            first = next(iter(cls.model_fields), "")
+            told = f", as in {cls.__name__}({first}=...)" if first else ", and it has none"
+            raise ParameterError(f"{cls.__name__} takes its parameters by name{told}; got {unnamed[0]!r}")
+        return super().__new__(cls)
+
     def __init__(self, **parameters: Any) -> None:
         try:
             super().__init__(**parameters)

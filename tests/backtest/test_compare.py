@@ -124,9 +124,7 @@ class TestWhatCannotBeCompared:
     def test_other_windows_are_cut_and_a_notice_says_so(self):
         part = evaluate(RULE, BARS, start="2000-04-01", end="2001-03-01")
         cut = compare({"plain": PLAIN, "part": part})
-        assert cut.notices == (
-            "cut to the common window, 2000-04-01 00:00 to 2001-03-01 00:00; trading figures left out",
-        )
+        assert cut.notices == ("cut to the common window, 2000-04-01 to 2001-03-01; trading figures left out",)
         assert "trades" not in cut.figures.index
         by_hand = summary_metrics(PLAIN.returns.loc["2000-04-01":"2001-03-01"], 365)
         for key, value in cut.figures["plain"].items():

@@ -106,7 +106,7 @@ class TestAPlanIsRead:
         ("plan", "message"),
         [
             ([], "there are no orders to run"),
-            ([{"time": day(0), "side": "buy", "quantity": 1}], "orders must be Order objects or a DataFrame"),
+            (["buy"], "row 0 of the orders is 'buy': give an Order, or a dict of its fields"),
             (
                 pd.DataFrame({"time": [day(0), day(1)], "side": ["buy", "hold"], "quantity": 1.0}),
                 "row 1 of the orders: Order: side = 'hold'",
@@ -145,7 +145,7 @@ class TestAPlanIsRead:
         two = as_panel({"X": BARS, "Y": market(*[50] * 6, symbol="Y")})
         result = run_orders([order(0, symbol="Y"), order(0, symbol="X")], two, costs=FREE, ledger=ledger)
         assert dict(zip(result.fills["symbol"], result.fills["price"], strict=True)) == {"X": 100.0, "Y": 50.0}
-        with pytest.raises(ParameterError, match="is for None; the bars hold X, Y"):
+        with pytest.raises(ParameterError, match="names no symbol; the bars hold X, Y"):
             run_orders(order(0), two, ledger=ledger)
 
     def test_a_run_is_one_trial_however_many_orders_it_has(self, ledger):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tradelib.backtest import Costs, DecisionRule, Result, plots, run_weights
+from tradelib.backtest import Costs, DecisionRule, Result, plots, run_positions, run_weights
 from tradelib.backtest.engine import evaluate
 from tradelib.backtest.plots import EXIT_LOOKS, KINDS, MOST_POINTS, decimate, monthly_returns, sparkline
 from tradelib.data import make_bars
@@ -165,6 +165,26 @@ class TestPrices:
         assert many.trades["profit"].abs().max() in np.abs(drawn.astype(float))
         assert "largest of" in figure.layout.title.subtitle.text
 
+    def test_a_position_of_several_fills_is_marked_where_it_began_and_ended_not_at_its_average(self):
+        prices = [100.0, 100.0, 200.0, 300.0, 400.0, 400.0]
+        frame = pd.DataFrame(dict.fromkeys(("open", "high", "low", "close"), prices) | {"volume": 1.0})
+        frame.index = pd.date_range("2024-01-01", periods=6, tz="UTC", name="time")
+        bars = make_bars(frame, symbol="X", timeframe="1d", source="x", calendar="24/7")
+        units = np.array([[1.0], [1.0], [3.0], [1.0], [0.0], [0.0]])  # bought at 100 and 300, sold at 400
+
+        built = run_positions(units, bars, costs=Costs(fee_rate=0.0, slippage=0.0))
+        drawn = traces(built.plot("price"))
+
+        assert built.trades["entry_price"].tolist() == [pytest.approx((100 + 2 * 300) / 3)]
+        assert drawn["long entry"].y.tolist() == [100.0]
+        assert drawn["exit: signal"].y.tolist() == [400.0]
+        assert drawn["long entry"].customdata[0][-1] == pytest.approx(700 / 3)
+
+    def test_of_a_portfolio_the_trades_of_the_symbol_are_counted(self, portfolio):
+        own = int((portfolio.trades["symbol"] == "S3").sum())
+        assert 0 < own < len(portfolio.trades)
+        assert portfolio.plot("price", symbol="S3").layout.title.subtitle.text == f"{own:,} trades"
+
     def test_a_portfolio_needs_a_symbol(self, portfolio):
         with pytest.raises(ParameterError, match="choose one of S0, S1"):
             portfolio.plot("price")
@@ -189,6 +209,10 @@ class TestFigures:
         assert table.loc[2023, 12] == pytest.approx(0.21)
         assert table.loc[2024, [1, 3, "year"]].tolist() == [-0.5, 1.0, 0.0]
         assert np.isnan(table.loc[2024, 2])
+
+    def test_a_month_that_lost_next_to_nothing_is_zero_without_a_sign(self):
+        drawn = plots._heat(pd.DataFrame([[-0.0004, 0.05, np.nan]]), ["Jan", "Feb", "Mar"])
+        assert drawn.text.tolist() == [["0.0", "5.0", ""]]
 
     def test_stacked_weights_add_up_to_the_exposure(self, portfolio):
         figure = portfolio.plot("exposure")

@@ -353,7 +353,7 @@ class TestPortfolio:
             (["trend"], r"a portfolio holds rules, \(rule, share\) or \(rule, share, symbols\); got 'trend'"),
             ([(FAST, 0.5, ["S0000"], 1)], "a portfolio holds rules"),
             ([(FAST, 0.8), (SLOW, 0.3)], "the shares sum to 1.1, more than the account"),
-            ([(FAST, 0.0)], "the share of TrendFollowing is 0: give a fraction of equity"),
+            ([(FAST, 0.0)], "the share of TrendFollowing is 0.0: give a fraction of equity"),
             ([(FAST, float("nan"))], "the share of TrendFollowing is nan"),
             ([(FAST, 0.5, ["S0000", "GONE"])], "the bars do not hold GONE; they hold S0000, S0001, S0002"),
             ([(FAST, 0.5, [])], r"the symbols of TrendFollowing are \(\): name at least one"),

@@ -243,6 +243,11 @@ class TestPictures:
         assert figure.data[0].colorbar.tickformat == ".1%"
         assert figure.layout.template.layout.plot_bgcolor == "white"
 
+    def test_the_heat_map_says_when_a_cell_is_the_best_of_several_points(self, swept, ledger):
+        crowded = sweep(RULE, BARS, self.GRID | {"costs.fee_rate": [0.0, 0.001]}, ledger=ledger)
+        assert crowded.plot().layout.title.subtitle.text == "each cell shows the best over all other parameters"
+        assert swept.plot().layout.title.subtitle.text is None
+
     def test_parallel_coordinates_have_an_axis_per_parameter_and_the_figure_last(self, swept):
         lines = swept.parallel_coordinates("maximum_drawdown").data[0]
         assert [axis.label for axis in lines.dimensions] == [*self.GRID, "maximum drawdown"]

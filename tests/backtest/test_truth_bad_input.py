@@ -71,7 +71,8 @@ TARGETS = {
     "no cash": (lambda: run_weights(np.full(6, 0.5), BARS, cash=0.0), "cash"),
     "a window after the data": (lambda: run_weights(np.full(6, 0.5), BARS, start="2030-01-01"), "no bar lies between"),
     "a window the wrong way round": (
-        lambda: run_weights(np.full(6, 0.5), BARS, start="2024-01-05", end="2024-01-03"), "no bar lies between"),
+        lambda: run_weights(np.full(6, 0.5), BARS, start="2024-01-05", end="2024-01-03"),
+        "start 2024-01-05 is later than end 2024-01-03"),
     "funding that is no number": (
         lambda: run_weights(np.full(6, 0.5), BARS, funding=pd.Series([np.nan], pd.DatetimeIndex([day(1)]))),
         "funding of X at 2024-01-02"),

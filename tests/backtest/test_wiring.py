@@ -53,7 +53,7 @@ class TestCut:
         np.testing.assert_array_equal(part.close, PANEL.close[:bars])
 
     @pytest.mark.parametrize(
-        ("start", "end"), [("2050-01-01", None), (None, "1990-01-01"), ("2000-02-02", "2000-02-01")]
+        ("start", "end"), [("2050-01-01", None), (None, "1990-01-01"), ("2000-02-02 01:00", "2000-02-02 02:00")]
     )
     def test_an_empty_stretch_is_refused(self, start, end):
         with pytest.raises(DataError, match="nothing to trade"):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,6 +61,8 @@ def read_archive(path: str | Path, form: str, version: int) -> tuple[dict[str, A
     Raises `DataError` for a file that cannot be read, is something else, has changed by as much as one bit since it was
     written, or is of a version beyond `version`.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise DataError(f"cannot read {path!r}: give the path of a file")
     try:
         content = Path(path).read_bytes()
     except OSError as error:

@@ -47,9 +47,9 @@ _SETTINGS: dict[str, tuple[type, str]] = {
 
 
 def shown(value: Any) -> str:
-    """`value` in an error message: as Python writes it, or its type where that would be long."""
+    """`value` in an error message: as Python writes it, or its type in brackets where that would be long."""
     text = "" if isinstance(value, pd.DataFrame | pd.Series | np.ndarray) else repr(value)
-    return text if text and len(text) <= 80 and "\n" not in text else f"a {type(value).__name__}"
+    return text if text and len(text) <= 80 and "\n" not in text else f"<{type(value).__name__}>"
 
 
 def is_number(value: Any) -> bool:

@@ -25,14 +25,19 @@ from .result import SUMMARY_LABELS, Result, figure_text
 from .tables import kept
 from ..errors import DataError, ParameterError, require
 
-# %% ../../nbs/backtest/11_compare.ipynb #9a49c850
+# %% ../../nbs/backtest/11_compare.ipynb #5d42d241
 def settings_of(result: Result) -> dict[str, Any]:
     """Every setting of `result` by its path: rule, costs, market, cash, data, window; policies without defaults."""
     panel, index = result.panel, result.index
     data = {"symbols": ", ".join(panel.symbols), "timeframe": panel.timeframe, "calendar": panel.calendar}
-    window = {"data": panel.digest[:12], "first bar": str(index[0]), "last bar": str(index[-1])}
+    window = {"data": panel.digest[:12], "first bar": _bar_name(index[0]), "last bar": _bar_name(index[-1])}
     money = {"costs": result.costs.model_dump(mode="json"), "market": result.market.model_dump(mode="json")}
     return {**_rule_settings(result), **_flat(money), "initial cash": result.initial_cash, **data, **window}
+
+
+def _bar_name(time: pd.Timestamp) -> str:
+    """A bar's UTC time without what is zero anyway."""
+    return f"{time:%Y-%m-%d}" if time == time.normalize() else f"{time:%Y-%m-%d %H:%M}"
 
 
 def _rule_settings(result: Result) -> dict[str, Any]:
@@ -97,7 +102,7 @@ def notices(results: Mapping[str, Result]) -> tuple[str, ...]:
     told, different = [], set(differences(results).index)
     parts = [result.index[result.index.slice_indexer(first, last)] for result in results.values()]
     if {"first bar", "last bar"} & different:
-        span = f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
+        span = f"{_bar_name(first)} to {_bar_name(last)}"
         told.append(f"cut to the common window, {span}; trading figures left out")
     if any(not part.equals(parts[0]) for part in parts):
         told.append("the bars are not the same: correlations use the shared ones")
@@ -220,6 +225,9 @@ def compare(results: Sequence[Result] | Mapping[str, Result]) -> Comparison:
     Raises `ParameterError` for fewer than two and for different timeframes or calendars, `DataError` when no bar is
     common. Different windows are cut; `Comparison.notices` says what was done.
     """
+    given = list(results.values()) if isinstance(results, Mapping) else results
+    if not isinstance(given, Sequence) or not all(isinstance(result, Result) for result in given):
+        raise ParameterError("compare takes results: a list of them, [one, other], or a mapping name -> Result")
     if not isinstance(results, Mapping):
         titles = [result.title for result in results]
         results = {
@@ -257,13 +265,16 @@ def comparison_card(comparison: Comparison) -> str:
         settings.index, settings.to_numpy(), strict=True
     )]  # fmt: skip
     notes = "".join(f"<p>⚠ {html.escape(notice)}</p>" for notice in comparison.notices)
-    body = _rows(rows) + (f'<tr><th colspan="{len(names) + 1}">differences</th></tr>{_rows(told)}' if told else "")
-    head = "".join(f"<th>{name}</th>" for name in ["", *names])
+    body = _rows(rows) + (
+        f'<tr><th colspan="{len(names) + 1}" style="text-align:left">differences</th></tr>{_rows(told)}' if told else ""
+    )
+    head = "".join(f'<th style="text-align:right">{name}</th>' for name in ["", *names])
     return f"<div>{notes}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 
-# %% ../../nbs/backtest/11_compare.ipynb #e288e580
+# %% ../../nbs/backtest/11_compare.ipynb #d4136119
 def _rows(rows: Sequence[tuple[str, Sequence[str]]]) -> str:
-    cells = ("".join(f'<td style="text-align:right;min-width:8em">{cell}</td>' for cell in row) for _, row in rows)
+    look = "text-align:right;min-width:8em;padding-left:1.5em"
+    cells = ("".join(f'<td style="{look}">{cell}</td>' for cell in row) for _, row in rows)
     names = (f'<td style="text-align:left;opacity:.75">{label}</td>' for label, _ in rows)
     return "".join(f"<tr>{name}{cell}</tr>" for name, cell in zip(names, cells, strict=True))
 

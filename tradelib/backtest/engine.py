@@ -10,23 +10,20 @@ from typing import Any
 # %% auto #0
 __all__ = ['run', 'run_signals']
 
-# %% ../../nbs/backtest/06_engine.ipynb #f2a82255
+# %% ../../nbs/backtest/06_engine.ipynb #c36a79bc
+from .boundary import as_rule, check_settings
 from .costs import Costs, Market
 from .decision import DecisionRule
 from .result import Result
 from .trials import TrialLedger
 from .wiring import account, count, cut, event_targets
 from ..data.panel import Panel, as_panel
-from ..errors import DataError
+from ..errors import DataError, ParameterError
 from ..risk.exits import Exits, ScaleIn
 from ..risk.limits import Limits
 from ..strategies.base import Strategy
 
-# %% ../../nbs/backtest/06_engine.ipynb #02c51251
-def _as_rule(rule: DecisionRule | Strategy) -> DecisionRule:
-    return rule if isinstance(rule, DecisionRule) else DecisionRule(strategy=rule)
-
-
+# %% ../../nbs/backtest/06_engine.ipynb #6ea552a0
 def _policies(rule: DecisionRule) -> dict[str, Any]:
     """What acts between the decisions of a rule."""
     return {"exits": rule.exits, "scale_in": rule.scale_in, "limits": rule.limits, "band": rule.rebalance_band}
@@ -51,7 +48,8 @@ def evaluate(
     funding: Any = None,
 ) -> Result:
     """What `run` does, without counting: for gates, parity and reports, which replay what was counted before."""
-    rule, (panel, first) = _as_rule(rule), cut(as_panel(bars), start, end)
+    check_settings(costs=costs, market=market)
+    rule, (panel, first) = as_rule(rule), cut(as_panel(bars), start, end)
     signal, target = rule.weights(panel.bars(_only_symbol(panel)))
     terms: dict[str, Any] = {"costs": costs, "market": market, "cash": cash, "finer": finer, "funding": funding}
     kept: dict[str, Any] = {"rule": rule, "signals": signal[:, None]}
@@ -79,6 +77,7 @@ def run(
     The trial goes to the project's ledger unless another `ledger` is given. Raises `DataError` or `ParameterError` for
     what cannot be run.
     """
+    check_settings(ledger=ledger)
     options: dict[str, Any] = {"costs": costs, "market": market, "cash": cash, "start": start, "end": end}
     return count(evaluate(rule, bars, **options, finer=finer, funding=funding), ledger)
 
@@ -109,6 +108,10 @@ def run_signals(
     `exits` end long positions, `short_exits` short ones; None: only policies and flips do. `size`: fraction of equity
     per entry. The rest as in `run`.
     """
+    check_settings(costs=costs, market=market, exits_policy=exits_policy, scale_in=scale_in, limits=limits)
+    check_settings(ledger=ledger, name=name)
+    if entries is None and short_entries is None:
+        raise ParameterError("entries and short_entries are both None: nothing would ever be bought or sold short")
     panel, market = as_panel(bars), market or Market()
     targets = event_targets(panel, entries, exits, short_entries, short_exits, size, market.maximum_leverage)
     part, first = cut(panel, start, end)

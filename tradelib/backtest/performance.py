@@ -77,7 +77,8 @@ EVERYTHING = 2
 """How much `performance` computes: the figures of `CORE`, all but the tail ratio, all."""
 
 LANES = 64
-_RETURN, _WEALTH, _PEAK, _LOWEST, _DISTANCE, _POWERS, _OUTCOMES, _DEPTHS, _LANE_ROWS = 0, 1, 2, 3, 4, 7, 9, 13, 14
+(_RETURN, _WEALTH, _PEAK, _LOWEST, _DISTANCE, _POWERS, _OUTCOMES, _DEPTHS, _LOW,
+ _LANE_ROWS) = 0, 1, 2, 3, 4, 7, 9, 13, 14, 15  # fmt: skip
 """Rows of a workspace: the block at hand, then what is kept per lane; three sums begin at `_DISTANCE`, two at
 `_POWERS`, four at `_OUTCOMES`."""
 
@@ -257,19 +258,37 @@ def _walk(
 
 
 @_inlined
-def _mark(values: np.ndarray, start: int, count: int, peak: float, lanes: np.ndarray) -> float:
-    """Drawdowns of `count` equities from `start` on; returns the highest so far. Most blocks hold no new one."""
+def _mark(values: np.ndarray, start: int, count: int, peak: float, detail: int, lanes: np.ndarray) -> float:
+    """Drawdowns of `count` equities from `start` on; returns the highest so far. Most blocks hold no new one.
+
+    Where only the deepest is asked for, the lowest equities below a peak are kept, and divided by it when it is passed.
+    """
     higher = 0
     for j in range(count):
         higher += 1 if values[start + j] > peak else 0
-    if higher == 0:
-        for j in range(count):
-            _deepen(lanes, j, values[start + j] / peak - 1.0)
-    else:
+    if higher > 0:
+        if lanes[_LOW * LANES] < math.inf:
+            _settle(lanes, peak)
         for j in range(count):
             peak = values[start + j] if values[start + j] > peak else peak
             _deepen(lanes, j, values[start + j] / peak - 1.0)
+    elif detail == CORE_ONLY:
+        for j in range(count):
+            low = lanes[_LOW * LANES + j]
+            lanes[_LOW * LANES + j] = values[start + j] if values[start + j] < low else low
+    else:
+        for j in range(count):
+            _deepen(lanes, j, values[start + j] / peak - 1.0)
     return peak
+
+
+@_inlined
+def _settle(lanes: np.ndarray, peak: float) -> None:
+    """Turn the lowest equities of the lanes, all below `peak`, into drawdowns."""
+    for j in range(LANES):
+        drawdown, lowest = lanes[_LOW * LANES + j] / peak - 1.0, lanes[_LOWEST * LANES + j]
+        lanes[_LOWEST * LANES + j] = drawdown if drawdown < lowest else lowest
+        lanes[_LOW * LANES + j] = math.inf
 
 
 @_inlined
@@ -335,11 +354,12 @@ def _add_block(
     _load(values, start, count, initial_cash, lanes)
     _add_returns(lanes, count, first, threshold, detail)
     if unit > 0.0 and not _takes_everything(lanes, count):
-        peak, wealth = _mark(values, start + 1, count, peak, lanes), values[start + count]
+        peak, wealth = _mark(values, start + 1, count, peak, detail, lanes), values[start + count]
         if detail == EVERYTHING:
             found = _collect(lanes, count, middle, reach, kept, found)
     else:
         if unit > 0.0:
+            _settle(lanes, peak)
             wealth, peak, unit = wealth / unit, peak / unit, 0.0
         _add_drawdowns(lanes, LANES)
         found, wealth, peak = _walk(lanes, count, middle, reach, kept, found, wealth, peak)
@@ -353,6 +373,8 @@ def _start(lanes: np.ndarray, first: float, threshold: float, detail: int) -> No
         lanes[i] = 0.0
     for i in range(_WEALTH * LANES, _LOWEST * LANES):
         lanes[i] = 1.0
+    for i in range(_LOW * LANES, (_LOW + 1) * LANES):
+        lanes[i] = math.inf
     lanes[0] = first
     _add_returns(lanes, 1, first, threshold, detail)
 
@@ -439,7 +461,9 @@ def _one_performance(
             found, wealth, peak, unit,
         )  # fmt: skip
     _add_drawdowns(lanes, rest if rest > 0 and unit == 0.0 else LANES)
-    wealth = wealth / unit if unit > 0.0 else wealth
+    if unit > 0.0:
+        _settle(lanes, peak)
+        wealth = wealth / unit
     distance, squares, below = _fold(lanes, _DISTANCE), _fold(lanes, _DISTANCE + 1), _fold(lanes, _DISTANCE + 2)
     if detail > CORE_ONLY:
         _write_rest(out, to, n, distance, squares, lanes)

@@ -83,6 +83,8 @@ EXIT_LOOKS = {
     "liquidation": ("#000000", "x"),
 }
 """Colour and shape of an exit by its reason; others look like signals."""
+_MOST_TRADES = MOST_POINTS // 3
+_MOST_CANDLES = 400
 
 # %% ../../nbs/backtest/08_plots.ipynb #4c81f955
 def style(figure: Any, title: str, height: int = 420, subtitle: str = "") -> Any:
@@ -93,7 +95,7 @@ def style(figure: Any, title: str, height: int = 420, subtitle: str = "") -> Any
         template="plotly_white",
         title=head,
         height=height,
-        margin={"l": 80, "r": 20, "t": 100 + 22 * max((named - 1) // 5, 0), "b": 44},
+        margin={"l": 80, "r": 20, "t": 100 + 22 * max((named - 1) // 4, 0), "b": 44},
         legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
         font={"family": "system-ui, sans-serif", "size": 12},
         hoverlabel={"namelength": -1},
@@ -109,10 +111,10 @@ def line(values: pd.Series[float], name: str, color: str, form: str = ",.2f", **
     points = {"x": _clock(values.index)[rows], "y": values.to_numpy(np.float64)[rows]}
     return go.Scatter(**points, name=name, mode="lines", line=look, hovertemplate=hover, **extra)
 
-# %% ../../nbs/backtest/08_plots.ipynb #a089da11
+# %% ../../nbs/backtest/08_plots.ipynb #a3481ec7
 def _clock(times: Any) -> np.ndarray:
-    """Times as plotly wants them: UTC without a zone."""
-    return np.asarray(pd.DatetimeIndex(times).tz_localize(None).to_numpy())
+    """Times as plotly wants them: UTC without a zone; written to the second, a third shorter than to the nanosecond."""
+    return np.asarray(pd.DatetimeIndex(times).tz_localize(None).to_numpy().astype("M8[ms]"))
 
 
 def _figure(traces: Sequence[Any], y_title: str, **axis: Any) -> Any:
@@ -124,11 +126,7 @@ def _figure(traces: Sequence[Any], y_title: str, **axis: Any) -> Any:
 def _unit(result: Result) -> str:
     return result.currency or "quote currency"
 
-# %% ../../nbs/backtest/08_plots.ipynb #918d6faa
-_MOST_TRADES = MOST_POINTS // 3
-_MOST_CANDLES = 400
-
-
+# %% ../../nbs/backtest/08_plots.ipynb #ff3dd1e7
 def _largest(trades: pd.DataFrame, most: int = _MOST_TRADES) -> pd.DataFrame:
     """The `most` trades of the largest profit or loss, in their order."""
     if len(trades) <= most:
@@ -136,20 +134,30 @@ def _largest(trades: pd.DataFrame, most: int = _MOST_TRADES) -> pd.DataFrame:
     rows = np.argsort(-trades["profit"].abs().to_numpy(), kind="stable")[:most]
     return trades.iloc[np.sort(rows)]
 
-# %% ../../nbs/backtest/08_plots.ipynb #c254f152
+# %% ../../nbs/backtest/08_plots.ipynb #a46197f4
+def _filled_at(trades: pd.DataFrame, fills: pd.DataFrame, end: str) -> np.ndarray:
+    """Prices of the first fill of each entry or the last one of each exit; of an open position its last close."""
+    way = np.where((trades["side"] == "long") == (end == "entry"), 1.0, -1.0)
+    ways = fills.assign(way=np.sign(fills["quantity"]))
+    ways = ways.drop_duplicates(["time", "way"], keep="first" if end == "entry" else "last")
+    prices = ways.set_index(["time", "way"])["price"]
+    found = prices.reindex(pd.MultiIndex.from_arrays([trades[f"{end}_time"], way])).to_numpy()
+    return np.where(np.isnan(found) | (trades["open"] & (end == "exit")), trades[f"{end}_price"], found)
+
+# %% ../../nbs/backtest/08_plots.ipynb #90945bf3
 def _ends(trades: pd.DataFrame, end: str, name: str, color: str, shape: str) -> Any:
     """Markers at the entries or exits of trades, with what came of the trade."""
     go = require("plotly.graph_objects", "research")
-    told = np.column_stack(
-        [trades["side"], trades["profit"], trades["return"], trades["bars"], trades["mae"], trades["mfe"]]
-    )
+    columns = ["side", "profit", "return", "bars", "mae", "mfe", f"{end}_price"]
+    told = np.column_stack([trades[column] for column in columns])
     hover = (
-        f"<b>{name}</b> at %{{y:,.6~g}}<br>%{{x|%Y-%m-%d %H:%M}}<br>%{{customdata[0]}}, %{{customdata[3]}} bars<br>"
+        f"<b>{name}</b> at %{{y:,.6~g}}, average %{{customdata[6]:,.6~g}}<br>"
+        f"%{{x|%Y-%m-%d %H:%M}}<br>%{{customdata[0]}}, %{{customdata[3]}} bars<br>"
         "profit %{customdata[1]:,.2f} (%{customdata[2]:.2%})<br>"
         "worst %{customdata[4]:.2%}, best %{customdata[5]:.2%}<extra></extra>"
     )
     marker = {"symbol": shape, "size": 9, "color": color, "line": {"width": 1, "color": "white"}}
-    points = {"x": _clock(trades[f"{end}_time"]), "y": trades[f"{end}_price"].to_numpy()}
+    points = {"x": _clock(trades[f"{end}_time"]), "y": trades[f"{end}_at"].to_numpy()}
     return go.Scatter(**points, name=name, mode="markers", marker=marker, customdata=told, hovertemplate=hover)
 
 # %% ../../nbs/backtest/08_plots.ipynb #2639ded8
@@ -162,14 +170,18 @@ def _segments(x0: Any, x1: Any, y0: Any, y1: Any, name: str, color: str, dash: s
     look = {"color": color, "width": 1.1, "dash": dash}
     return go.Scatter(x=x.ravel(), y=y.ravel(), name=name, mode="lines", line=look, hoverinfo="skip")
 
+# %% ../../nbs/backtest/08_plots.ipynb #78399c04
+def trade_traces(trades: pd.DataFrame, fills: pd.DataFrame) -> list[Any]:
+    """Entries, exits by reason, and lines that join them; the `MOST_POINTS / 3` largest trades where there are more.
 
-def trade_traces(trades: pd.DataFrame) -> list[Any]:
-    """Entries, exits by reason, and lines that join them; the `MOST_POINTS / 3` largest trades where there are more."""
+    `trades`, `fills`: those of one symbol.
+    """
     trades, traces = _largest(trades), []
+    trades = trades.assign(**{f"{end}_at": _filled_at(trades, fills, end) for end in ("entry", "exit")})
     for won, name, color in ((True, "won", BLUE), (False, "lost", ORANGE)):
         some = trades[(trades["profit"] > 0) == won]
         if len(some):
-            times, prices = (some["entry_time"], some["exit_time"]), (some["entry_price"], some["exit_price"])
+            times, prices = (some["entry_time"], some["exit_time"]), (some["entry_at"], some["exit_at"])
             traces.append(_segments(*times, *prices, name, color, "dot"))
     for side, shape, color in (("long", "triangle-up", BLUE), ("short", "triangle-down", ORANGE)):
         some = trades[trades["side"] == side]
@@ -192,7 +204,7 @@ def level_traces(result: Result, symbol: str) -> list[Any]:
             traces.append(_segments(some["time"], end, some[column], some[column], name, color, "solid"))
     return traces
 
-
+# %% ../../nbs/backtest/08_plots.ipynb #f264e440
 def _candles(bars: pd.DataFrame) -> Any:
     """Candles, neighbouring bars joined so that there are at most `MOST_POINTS / 5`."""
     go = require("plotly.graph_objects", "research")
@@ -211,10 +223,10 @@ def price_traces(result: Result, symbol: str | None, candles: bool | None) -> li
     bars = result.panel.bars(symbol).iloc[result.first :]
     candles = len(bars) <= _MOST_CANDLES if candles is None else candles
     price = _candles(bars) if candles else line(bars["close"], "close", "#444444", ",.6~g")
-    trades = result.trades
-    return [price, *level_traces(result, symbol), *trade_traces(trades[trades["symbol"] == symbol])]
+    trades, fills = (table[table["symbol"] == symbol] for table in (result.trades, result.fills))
+    return [price, *level_traces(result, symbol), *trade_traces(trades, fills)]
 
-
+# %% ../../nbs/backtest/08_plots.ipynb #c36a7d71
 def _one_symbol(result: Result, symbol: str | None) -> str:
     if symbol is None and len(result.symbols) == 1:
         return result.symbols[0]
@@ -225,7 +237,8 @@ def _one_symbol(result: Result, symbol: str | None) -> str:
 
 def price_figure(result: Result, symbol: str | None = None, candles: bool | None = None) -> Any:
     """Prices of one symbol with its trades, their stops and targets. `symbol` is needed where there are several."""
-    name, trades = _one_symbol(result, symbol), len(result.trades)
+    name = _one_symbol(result, symbol)
+    trades = int((result.trades["symbol"] == name).sum())
     figure = _figure(price_traces(result, name, candles), f"price ({_unit(result)})")
     figure.update_xaxes(rangeslider_visible=False)
     note = f"the {_MOST_TRADES:,} largest of {trades:,} trades" if trades > _MOST_TRADES else f"{trades:,} trades"
@@ -250,7 +263,7 @@ def equity_figure(result: Result, benchmark: bool = True, logarithmic: bool = Fa
     figure = _figure(equity_traces(result, benchmark), f"equity ({_unit(result)})", **kind)
     return style(figure.update_layout(hovermode="x unified"), f"{result.title}: equity", subtitle=_told(result))
 
-
+# %% ../../nbs/backtest/08_plots.ipynb #bc938b8a
 def _told(result: Result) -> str:
     """The figures that belong under every title."""
     m = result.metrics
@@ -295,10 +308,10 @@ def monthly_figure(result: Result) -> Any:
     figure.update_xaxes(side="bottom", showgrid=False)
     return style(figure, f"{result.title}: monthly returns (%)", 150 + 34 * len(table), _told(result))
 
-
+# %% ../../nbs/backtest/08_plots.ipynb #cc1f769c
 def _heat(table: pd.DataFrame, names: list[str]) -> Any:
     go, values = require("plotly.graph_objects", "research"), table.to_numpy(np.float64) * 100.0
-    text = np.where(np.isnan(values), "", np.char.mod("%.1f", values))
+    text = np.where(np.isnan(values), "", np.char.mod("%.1f", np.round(values, 1) + 0.0))  # no "-0.0"
     most = float(np.nanmax(np.abs(values), initial=1e-9))
     colors = [[0.0, VERMILION], [0.5, "#ffffff"], [1.0, BLUE]]
     look = {"colorscale": colors, "zmin": -most, "zmax": most, "showscale": False, "xgap": 2, "ygap": 2}
@@ -405,10 +418,11 @@ def rolling_figure(result: Result, window: int | None = None) -> Any:
     curve = rolling_sharpe(result.returns, result.periods_per_year, window)
     whole = result.metrics["sharpe_ratio"]
     figure = _figure([line(curve, f"last {window:,} bars", BLUE)], "Sharpe ratio (annualised)")
+    told = f"window of {window:,} bars"
     if math.isfinite(whole):
-        told = {"annotation_text": f"whole run {whole:.2f}", "annotation_position": "top left"}
-        figure.add_hline(y=whole, line_dash="dash", line_color=GREY, **told)
-    return style(figure, f"{result.title}: rolling Sharpe ratio", subtitle=f"window of {window:,} bars")
+        figure.add_hline(y=whole, line_dash="dash", line_color=GREY)
+        told = f"{told} · dashed: whole run {whole:.2f}"
+    return style(figure, f"{result.title}: rolling Sharpe ratio", subtitle=told)
 
 # %% ../../nbs/backtest/08_plots.ipynb #f1910eb5
 def overview_figure(
@@ -450,9 +464,12 @@ KINDS: dict[str, Callable[..., Any]] = {
 }
 """What `Result.plot(kind)` can draw."""
 
-# %% ../../nbs/backtest/08_plots.ipynb #99bdbad0
+
 def plot(result: Result, kind: str = "overview", **options: Any) -> Any:
-    """The figure called `kind`, one of `KINDS`; `options` go to its function. `ParameterError` for an unknown kind."""
+    """The figure called `kind`; `options` go to its function. `ParameterError` for an unknown kind.
+
+    Kinds: overview, price, equity, drawdown, monthly, distribution, exposure, excursions, costs, rolling.
+    """
     if kind not in KINDS:
         raise ParameterError(f"there is no plot {kind!r}{nearest(kind, KINDS)}")
     return KINDS[kind](result, **options)

@@ -386,9 +386,8 @@ def _settings(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Terms, rules and policies of each point as rows; points that share their objects are translated once."""
     known: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-    rows = []
-    for point in points:
-        key = (id(point.rule), id(point.costs), id(point.market))
+    keys = [(id(point[2]), id(point[3]), id(point[4])) for point in points]
+    for key, point in zip(keys, points, strict=True):
         if key not in known:
             rule, costs, market = point.rule, point.costs, point.market
             known[key] = (
@@ -396,9 +395,11 @@ def _settings(
                 translate.account_rules(costs, market, rule.limits, rule.rebalance_band, periods),
                 translate.policy_table(symbols, rule.exits, rule.scale_in, rule.limits)[0],
             )
-        rows.append(known[key])
-    terms, rules, policies = zip(*rows, strict=True)
-    return np.array(terms), np.array(rules), np.array(policies)
+    if len(known) == 1:
+        terms, rules, policies = (np.repeat(row[None], len(points), axis=0) for row in known[keys[0]])
+    else:
+        terms, rules, policies = (np.array(rows) for rows in zip(*map(known.__getitem__, keys), strict=True))
+    return terms, rules, policies
 
 
 _EMPTY_SCRIPT = np.empty((0, book.ORDER_COLUMNS))

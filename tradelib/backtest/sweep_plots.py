@@ -24,6 +24,7 @@ _FRACTIONS = (
 _COUNTS = ("trades", "orders", "rejected_orders")
 _LENGTHS = ("stop_loss", "trailing_stop", "trailing_activation", "break_even", "break_even_offset")
 _BEST = "#d55e00"
+_FONT = {"family": "system-ui, sans-serif", "size": 12}
 _MARK = {"symbol": "star", "size": 15, "color": _BEST, "line": {"color": "white", "width": 1}}
 
 
@@ -51,9 +52,14 @@ def _is_fraction(name: str) -> bool:
 
 
 def table(frame: pd.DataFrame, rows: str, columns: str, by: str) -> pd.DataFrame:
-    """One figure over two parameters, the best over all others; what is no number is named by its `label`."""
+    """One figure over two parameters, the best over all others; what is no number is named by its `label`.
+
+    `attrs["points_per_cell"]`: the most points that share a cell.
+    """
     axes = {name: _sortable(frame[name]) for name in (rows, columns)}
-    return frame.assign(**axes).pivot_table(by, rows, columns, aggfunc="max", dropna=False, observed=True)
+    best = frame.assign(**axes).pivot_table(by, rows, columns, aggfunc="max", dropna=False, observed=True)
+    best.attrs["points_per_cell"] = int(frame.groupby([axes[rows], axes[columns]], observed=True).size().max())
+    return best
 
 
 def _sortable(values: pd.Series) -> pd.Series:
@@ -100,7 +106,8 @@ def _colours(values: np.ndarray) -> dict[str, Any]:
 def _figure(trace: Any, title: str, **axes: str) -> Any:
     graphs = require("plotly.graph_objects", "research")
     figure = graphs.Figure(trace)
-    figure.update_layout(template="plotly_white", title=title, margin={"l": 70, "r": 30, "t": 70, "b": 60})
+    figure.update_layout(template="plotly_white", font=_FONT, margin={"l": 70, "r": 30, "t": 70, "b": 60})
+    figure.update_layout(title={"text": title, "x": 0.01})
     figure.update_layout(showlegend=False, **{f"{name}_title": text for name, text in axes.items()})
     return figure
 
@@ -140,7 +147,9 @@ def heat_map(table: pd.DataFrame, by: str) -> Any:
         row, column = divmod(int(np.nanargmax(values)), values.shape[1])
         place = _place([str(table.index.name), str(table.columns.name)], [table.index[row], table.columns[column]])
         figure.add_trace(graphs.Scatter(x=[x[column]], y=[y[row]], mode="markers", marker=_MARK, hoverinfo="skip"))
-        figure.update_layout(title=f"{_title(by)}: best {values[row, column]:{form}} at {place}")
+        figure.update_layout(title_text=f"{_title(by)}: best {values[row, column]:{form}} at {place}")
+    if table.attrs.get("points_per_cell", 1) > 1:
+        figure.update_layout(title_subtitle_text="each cell shows the best over all other parameters")
     return figure
 
 
@@ -155,7 +164,9 @@ def scatter(frame: pd.DataFrame, axis: str, by: str) -> Any:
     if np.isfinite(y).any():
         best = int(np.nanargmax(y))
         figure.add_trace(graphs.Scatter(x=x[[best]], y=y[[best]], mode="markers", marker=_MARK, hoverinfo="skip"))
-        figure.update_layout(title=f"{_title(by)}: best {y[best]:{form}} at {_place([axis], [frame[axis].iloc[best]])}")
+        figure.update_layout(
+            title_text=f"{_title(by)}: best {y[best]:{form}} at {_place([axis], [frame[axis].iloc[best]])}"
+        )
     return figure
 
 

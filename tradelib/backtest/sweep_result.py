@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tradelib.backtest import sweep_plots, sweeping
+from tradelib.backtest.boundary import is_whole, shown
 from tradelib.backtest.decision import DecisionRule
 from tradelib.backtest.engine import evaluate
 from tradelib.backtest.points import FIGURES, Point, make_point
@@ -50,7 +51,9 @@ class SweepResult:
         return tuple(self.batch.trials())
 
     def point(self, row: int) -> dict[str, Any]:
-        """Parameters of one row of `frame` by path."""
+        """Parameters of one row of `frame` by path; `ParameterError` for a row that there is not."""
+        if not (is_whole(row) and 0 <= row < len(self.frame)):
+            raise ParameterError(f"row is {shown(row)}: the sweep has the rows 0 to {len(self.frame) - 1}")
         return {axis: plain(self.frame[axis].iloc[row]) for axis in self.axes}
 
     def best(self, by: str = "sharpe_ratio") -> DecisionRule:
@@ -94,7 +97,7 @@ class SweepResult:
     def _check(self, *columns: str) -> None:
         for name in columns:
             if name not in self.frame:
-                raise ParameterError(f"the sweep has no column {name!r}{nearest(name, self.frame.columns)}")
+                raise ParameterError(f"the sweep has no column {name!r}{nearest(str(name), self.frame.columns)}")
 
     def __repr__(self) -> str:
         state = ", interrupted" if self.interrupted else ""

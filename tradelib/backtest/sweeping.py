@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 
+from tradelib.backtest import translate
 from tradelib.backtest.book import Tape
 from tradelib.backtest.boundary import as_rule, check_settings, is_whole, refuse_class, shown
 from tradelib.backtest.checkpoint import Checkpoint, differences
@@ -41,6 +42,7 @@ __all__ = [
     "column",
     "common_start",
     "description",
+    "no_valid",
     "point_key",
     "progress_bar",
     "recorded",
@@ -48,6 +50,10 @@ __all__ = [
     "shared_setup",
     "valid_points",
 ]
+
+
+_MADE_AT_ONCE = 512
+"""Points that are made before the first of them begin to run."""
 
 
 class Block(NamedTuple):
@@ -102,6 +108,8 @@ def shared_setup(
         raise DataError(
             f"a sweep trades one symbol, the bars hold {len(panel.symbols)}: sweep each, or run_portfolio per point"
         )
+    if how.get("funding") is not None:  # looked at here: without it a failed sweep could not say what it was
+        translate.funding_rates(how["funding"], panel.index, panel.symbols)
     base = Point(rule.strategy, rule.sizing, rule, costs or Costs(), market or Market())
     return Setup(base, panel, first, check_cash(cash), **how)
 
@@ -125,6 +133,11 @@ def valid_points(
         except ParameterError as error:
             skipped.append({**change, "reason": str(error)})
     return rows, found, skipped
+
+
+def no_valid(skipped: Sequence[Mapping[str, Any]]) -> str:
+    """What to say where every point was skipped."""
+    return f"no point of the grid is a valid rule; the first one: {skipped[0]['reason']}"
 
 
 def common_start(found: Sequence[Point], panel: Panel) -> int:
@@ -265,6 +278,22 @@ class Job:
         else:
             run_threads(self._blocks(todo), self.take, setup.threads)
 
+    def run_made(self, changes: Sequence[dict[str, Any]], skipped: list[dict[str, Any]]) -> None:
+        """Evaluate points while later ones are being made; `skipped` gets those that are no valid rule."""
+        run_threads(self._made(changes, skipped), self.take, self.setup.threads)
+        if not self.points:
+            raise ParameterError(no_valid(skipped))
+
+    def _made(self, changes: Sequence[dict[str, Any]], skipped: list[dict[str, Any]]) -> Iterator[Block]:
+        for begin in range(0, len(changes), _MADE_AT_ONCE):
+            part = changes[begin : begin + _MADE_AT_ONCE]
+            rows, found, invalid = valid_points(self.maker, part)
+            skipped += invalid
+            if self.bar is not None:
+                self.bar.update(len(invalid))
+            new = self.add([part[row] for row in rows] if invalid else part, found)
+            yield from self._blocks([row for row in new if not self.done[row]])
+
     def take(self, block: Block, figures: np.ndarray) -> None:
         """Keep the figures of a finished block."""
         if self.bar is not None:
@@ -352,7 +381,7 @@ Take = Callable[[Block, np.ndarray], None]
 
 
 def run_threads(blocks: Iterable[Block], take: Take, workers: int) -> None:
-    """Evaluate `blocks` and hand the figures of each to `take`, in this thread, in the order in which they finish.
+    """Evaluate `blocks`, which may still be in the making, and hand the figures of each to `take`, in this thread.
 
     Interrupted, or when a block fails, the blocks that threads have begun are finished and taken, the others given up.
     """
@@ -361,6 +390,10 @@ def run_threads(blocks: Iterable[Block], take: Take, workers: int) -> None:
     try:
         for block in blocks:
             under_way[pool.submit(evaluate_block, block.points, block.shared)] = block
+            first = next(iter(under_way))
+            if first.done():
+                take(under_way[first], first.result())
+                del under_way[first]
         for future in as_completed(list(under_way)):
             take(under_way[future], future.result())
             del under_way[future]

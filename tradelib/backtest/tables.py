@@ -140,10 +140,10 @@ def excursion_array(simulation: Simulation, panel: Panel) -> np.ndarray:
 
 
 def trade_table(trades: np.ndarray, far: np.ndarray, panel: Panel) -> pd.DataFrame:
-    """Round trips, `far` their excursions: times, side, average prices, `profit` net of fees, `return` on the entry value, `mae` and `mfe`.
+    """Round trips: times, side, average prices, `profit` net of fees, `return` on the entry value, `mae` and `mfe`.
 
-    `mae`, `mfe`: the excursions of `tradelib.backtest.trades`, fractions of the average entry price, by the bars of the
-    account (finer ones are not asked). `bars`: from the entry's to the exit's; `duration`: the same as time. A trade
+    `far`: of `excursion_array`. `mae`, `mfe`: fractions of the average entry price, by the bars of the account (finer
+    ones are not asked). `bars`: from the entry's to the exit's; `duration`: the same as time. A trade
     that is still `open` ends at the last close.
     """
     index, symbols = panel.index, panel.symbols

@@ -59,10 +59,10 @@ def cut(panel: Panel, start: Any, end: Any) -> tuple[Panel, int]:
         raise ParameterError(f"start {start} is later than end {end}: the account would end before it begins")
     first, stop = int(index.searchsorted(begin)), int(index.searchsorted(last, side="right"))
     if first >= stop:
-        asked = ("the first bar" if start is None else f"start {start}", "the last" if end is None else f"end {end}")
+        since = "the first bar" if start is None else f"start {start}"
+        until = "the last bar" if end is None else f"end {end}"
         raise DataError(
-            f"no bar lies between {asked[0]} and {asked[1]}: nothing to trade; the bars run from {index[0]} to "
-            f"{index[-1]}"
+            f"no bar lies between {since} and {until}: nothing to trade; the bars run from {index[0]} to {index[-1]}"
         )
     return panel if stop == len(panel) else panel.window(None, last), first
 
@@ -70,7 +70,7 @@ def cut(panel: Panel, start: Any, end: Any) -> tuple[Panel, int]:
 def check_cash(cash: Any) -> float:
     """`cash` as a positive finite float, or `ParameterError`."""
     if not (is_number(cash) and cash > 0):
-        raise ParameterError(f"cash must be a positive amount; got {cash!r}")
+        raise ParameterError(f"cash must be a positive amount; got {shown(cash)}")
     return float(cash)
 
 
@@ -208,6 +208,7 @@ def _inputs(result: Result) -> dict[str, Any]:
 
 def count(result: Result, ledger: TrialLedger | None) -> Result:
     """Record `result` as a trial and hand it back."""
+    result.prepare()
     (ledger or TrialLedger()).record([trial_of(result)])
     return result
 

@@ -29,13 +29,17 @@ __all__ = ['replace_file', 'bars_form', 'write_bars', 'read_bars', 'import_csv']
 from .bars import COLUMNS, check_bars
 from .timeframes import parse_timeframe
 
-# %% ../../nbs/data/02_files.ipynb #50bad30b
+# %% ../../nbs/data/02_files.ipynb #6ae6452f
 def replace_file(path: str | Path, content: bytes) -> Path:
     """Write `content` under `path` atomically and durably; folders are made. Returns the path.
 
     `DataError` naming the path when the folder cannot be written.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise DataError(f"cannot write {path!r}: give the path of a file")
     target = Path(path)
+    if target.is_dir():
+        raise DataError(f"cannot write {target}: it is a folder; name a file in it")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
