@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from tradelib._jit import jit
+from tradelib._memory import shared
 from tradelib.backtest import book
 from tradelib.backtest.machine import Simulation
 from tradelib.backtest.trades import TRADE_COLUMNS, excursions, round_trips
@@ -192,13 +194,21 @@ def _step(bars: np.ndarray, values: np.ndarray, length: int, before: float) -> n
 
 def position_table(simulation: Simulation, first: int, assets: int) -> np.ndarray:
     """Signed quantity held at each close of the account, `(bars, a)`; exactly what the machine held."""
-    bars, fills = len(simulation.equity), simulation.fills
-    held = np.empty((bars, assets))
-    for a in range(assets):
-        mine = fills[fills[:, book.FILL_ASSET] == a] if assets > 1 else fills
-        at = mine[:, book.FILL_AT].astype(np.int64) - first
-        held[:, a] = _step(at, mine[:, book.FILL_POSITION], bars, 0.0)
+    fills, held = simulation.fills, np.full((len(simulation.equity), assets), np.nan)
+    held[0] = 0.0
+    _put(shared(fills), first, held)
     return held
+
+
+@jit(nogil=True, _nrt=False)
+def _put(fills: np.ndarray, first: int, held: np.ndarray) -> None:
+    """The position after each fill at its bar; between fills it stays."""
+    for f in range(fills.shape[0]):
+        held[int(fills[f, book.FILL_AT]) - first, int(fills[f, book.FILL_ASSET])] = fills[f, book.FILL_POSITION]
+    for t in range(1, held.shape[0]):
+        for a in range(held.shape[1]):
+            if held[t, a] != held[t, a]:
+                held[t, a] = held[t - 1, a]
 
 
 def cash_series(simulation: Simulation, first: int, cash: float) -> np.ndarray:
