@@ -8,19 +8,18 @@ import numpy as np
 import pytest
 
 from tradelib._jit import interpreted
-from tradelib.backtest.weighing import weigh
+from tradelib.backtest.weighing import weigh, weigh_in_place
 
 NAN, INF = math.nan, math.inf
 
 
-def weighed(signals: list[list[float]], scale: list[float]) -> tuple[tuple[int, int, bool], list[list[float]]]:
-    """What is told and the weights, of both executions."""
+def weighed(signals: list[list[float]], scale: list[float]) -> tuple[int, list[list[float]]]:
+    """The row that is told and the weights, of both executions."""
     given = np.array(signals)
 
-    def once() -> tuple[tuple[int, int, bool], np.ndarray]:
-        weights = np.full(given.size, -9.0)
-        row, bar, is_signal = weigh(given.reshape(-1), np.array(scale), given.shape[1], weights)
-        return (int(row), int(bar), bool(is_signal)), weights
+    def once() -> tuple[int, np.ndarray]:
+        weights = given.reshape(-1).copy()
+        return int(weigh_in_place(weights, np.array(scale), given.shape[1])), weights
 
     compiled = once()
     with interpreted():
@@ -30,7 +29,7 @@ def weighed(signals: list[list[float]], scale: list[float]) -> tuple[tuple[int, 
     return compiled[0], compiled[1].reshape(given.shape).tolist()
 
 
-FINE = (-1, -1, False)
+FINE = -1
 
 
 @pytest.mark.parametrize(
@@ -45,7 +44,7 @@ FINE = (-1, -1, False)
     ids=["one number", "a number per bar", "two rows", "no signal yet", "no scale yet"],
 )
 def test_a_weight_is_signal_times_scale(
-    signals: list[list[float]], scale: list[float], told: tuple[int, int, bool], weights: list[list[float]]
+    signals: list[list[float]], scale: list[float], told: int, weights: list[list[float]]
 ) -> None:
     found = weighed(signals, scale)
     assert found[0] == told
@@ -55,16 +54,33 @@ def test_a_weight_is_signal_times_scale(
 @pytest.mark.parametrize(
     ("signals", "scale", "told"),
     [
-        ([[NAN, 1.0, 1.5, -1.0]], [2.0], (0, 2, True)),
-        ([[0.0, 1.0], [0.0, -1.01]], [2.0], (1, 1, True)),
-        ([[NAN, 1.0, NAN, -1.0]], [2.0], (0, 2, True)),
-        ([[1.0, INF]], [2.0], (0, 1, True)),
-        ([[NAN, 1.0, 1.0]], [1.0, 1.0, INF], (0, 2, False)),
-        ([[1.0, 1.0], [1.0, 1.0]], [1.0, NAN], (0, 1, False)),
+        ([[NAN, 1.0, 1.5, -1.0]], [2.0], 0),
+        ([[0.0, 1.0], [0.0, -1.01]], [2.0], 1),
+        ([[NAN, 1.0, NAN, -1.0]], [2.0], 0),
+        ([[1.0, INF]], [2.0], 0),
+        ([[NAN, 1.0, 1.0]], [1.0, 1.0, INF], 0),
+        ([[1.0, 1.0], [1.0, 1.0]], [1.0, NAN], 0),
+        ([[1.0, 1.0], [2.0, 1.0]], [NAN, 1.0], 1),
     ],
-    ids=["too large", "too small in the second row", "a hole", "infinite", "an infinite scale", "a hole in the scale"],
+    ids=[
+        "too large",
+        "too small in the second row",
+        "a hole",
+        "infinite",
+        "an infinite scale",
+        "a hole in the scale",
+        "too large before the scale",
+    ],
 )
-def test_the_first_wrong_signal_or_weight_is_named(
-    signals: list[list[float]], scale: list[float], told: tuple[int, int, bool]
+def test_the_first_row_with_a_wrong_signal_or_weight_is_named(
+    signals: list[list[float]], scale: list[float], told: int
 ) -> None:
     assert weighed(signals, scale)[0] == told
+
+
+def test_one_row_is_weighed_into_another() -> None:
+    signals, weights = np.array([NAN, 1.0, -0.5]), np.empty(3)
+    assert weigh(signals, np.array([2.0]), weights)
+    np.testing.assert_array_equal(weights, [NAN, 2.0, -1.0])
+    np.testing.assert_array_equal(signals, [NAN, 1.0, -0.5])
+    assert not weigh(np.array([1.0, 3.0]), np.array([2.0]), np.empty(2))

@@ -116,7 +116,7 @@ def _products(signal: Any, sizing: Sizing, bars: pd.DataFrame) -> tuple[np.ndarr
     if scale is None or len(scale) not in (1, len(bars)):
         return None
     values, weights = signal.to_numpy(dtype=np.float64), empty(len(bars))
-    return (values, weights) if weigh(shared(values), shared(scale), len(bars), weights)[0] < 0 else None
+    return (values, weights) if weigh(values, shared(scale), weights) else None
 
 # %% ../../nbs/backtest/00_decision.ipynb #c73113a1
 def _check_weights(weights: pd.Series, bars: pd.DataFrame, name: str) -> np.ndarray:

@@ -203,7 +203,14 @@ def _load(values: np.ndarray, start: int, count: int, initial_cash: float, lanes
 
     Adding 0.0 keeps the compiler from calling a library to copy each short block, which takes longer than copying.
     """
+    same = 0
     if initial_cash > 0.0:
+        for j in range(count):
+            same += 1 if values[start + j + 1] == values[start] else 0
+    if same == count:  # an account without a position: there is nothing to divide
+        for j in range(count):
+            lanes[j] = 0.0
+    elif initial_cash > 0.0:
         for j in range(count):
             before = values[start + j]
             lanes[j] = values[start + j + 1] / before - 1.0 if before != 0.0 else 0.0

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tradelib._jit import jit
+from tradelib._memory import shared as shared_view
 from tradelib.backtest import book, translate
 from tradelib.backtest.book import Machine, Tape, empty_machine, grown
 from tradelib.backtest.costs import Costs, Market
@@ -24,7 +25,7 @@ from tradelib.backtest.machine import advance
 from tradelib.backtest.performance import CORE, CORE_ONLY, performance, workspace
 from tradelib.backtest.statistics import ACTIVITY, activity
 from tradelib.backtest.trades import TRADE_COLUMNS, pair_fills
-from tradelib.backtest.weighing import LARGEST, weigh
+from tradelib.backtest.weighing import weigh_in_place
 from tradelib.data.panel import Panel
 from tradelib.errors import ParameterError
 from tradelib.parameters import Parameters
@@ -36,6 +37,7 @@ from tradelib.strategies.base import Strategy
 __all__ = ["FIGURES", "Maker", "Point", "Shared", "block_size", "evaluate_block", "make_point", "warmup"]
 
 FIGURES = (*CORE, *ACTIVITY)
+_LARGEST = float(np.finfo(np.float64).max)
 _SINGLE = ("strategy", "sizing", "costs", "market")
 _POLICIES: dict[str, type[Parameters]] = {"exits": Exits, "scale_in": ScaleIn, "limits": Limits}
 _BLOCK = 64
@@ -200,12 +202,11 @@ def _sized(points: Sequence[Point], signals: np.ndarray, bars: Any, shared: Shar
         if scale is None:
             _check_rows(part, 1.0, points[begin:end], shared, "signal")
             part[:] = sizings[key].batch_weights(part, bars)
-            _check_rows(part, LARGEST, points[begin:end], shared, "target weight")
+            _check_rows(part, _LARGEST, points[begin:end], shared, "target weight")
             continue
-        flat = part.reshape(-1)
-        i, t, is_signal = weigh(flat, scale, part.shape[1], flat)
-        if i >= 0:
-            _refuse(points[begin + i], "signal" if is_signal else "target weight", part[i, t], t, shared)
+        row = weigh_in_place(part.reshape(-1), shared_view(scale), part.shape[1])
+        if row >= 0:
+            points[begin + row].full_rule().weights(bars)  # says which bar, and what is wrong there
     return weights
 
 
@@ -239,13 +240,10 @@ def _first_bad(rows: np.ndarray, bound: float) -> tuple[int, int]:
 def _check_rows(rows: np.ndarray, bound: float, points: Sequence[Point], shared: Shared, what: str) -> None:
     i, t = _first_bad(rows, bound)
     if i >= 0:
-        _refuse(points[i], what, rows[i, t], t, shared)
-
-
-def _refuse(point: Point, what: str, value: float, t: int, shared: Shared) -> None:
-    raise ParameterError(
-        f"{type(point.strategy).__name__}: {what} {value} at {shared.panel.index[t]}; must be a finite number in range"
-    )
+        name = type(points[i].strategy).__name__
+        raise ParameterError(
+            f"{name}: {what} {rows[i, t]} at {shared.panel.index[t]}; must be a finite number in range"
+        )
 
 
 class _Memo(dict[Any, Any]):

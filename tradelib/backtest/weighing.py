@@ -1,4 +1,4 @@
-"""From signals to target weights where a weight is a product: checked and multiplied while a row is in the cache."""
+"""From signals to target weights where a weight is a product: checked and multiplied in one pass."""
 
 from __future__ import annotations
 
@@ -8,54 +8,45 @@ import numpy as np
 
 from tradelib._jit import jit
 
-__all__ = ["LARGEST", "weigh"]
-
-LARGEST = float(np.finfo(np.float64).max)
+__all__ = ["weigh", "weigh_in_place"]
 
 
 @jit(nogil=True)
-def weigh(signals: np.ndarray, scale: np.ndarray, bars: int, weights: np.ndarray) -> tuple[int, int, bool]:
-    """Write signal x scale to `weights` `(k * bars,)`, row after row; it may be `signals` itself.
+def weigh_in_place(rows: np.ndarray, scale: np.ndarray, bars: int) -> int:
+    """Turn signals `(k * bars,)`, row after row, into weights: signal x scale.
 
-    `signals`: `(k * bars,)`, in [-1, 1], NaN before the first one of a row; `scale`: `(bars,)`, or `(1,)` for all.
-    Returns row and bar of the first signal that is none (and True; the row is left alone), or of the first weight that
-    is not finite after the first one of its row (and False); -1, -1 where all is well.
+    Signals lie in [-1, 1], NaN before the first one of a row; `scale`: `(bars,)`, or `(1,)` for all. Returns the first
+    row with a signal that is none, or with a weight that is not finite after the first one, else -1.
     """
     single = scale.shape[0] == 1
-    for i in range(signals.shape[0] // bars):
-        start, stop = i * bars, (i + 1) * bars
-        while start < stop and signals[start] != signals[start]:
-            weights[start] = math.nan
+    for i in range(rows.shape[0] // bars):
+        start, stop, wrong = i * bars, (i + 1) * bars, 0
+        while start < stop and rows[start] != rows[start]:
             start += 1
-        row, result, wrong = signals[start:stop], weights[start:stop], 0
-        for t in range(row.shape[0]):
-            wrong += 0 if abs(row[t]) <= 1.0 else 1
-        if wrong > 0:
-            return i, start - i * bars + _first_beyond(row, 1.0), True
+        while start < stop and not single and scale[start - i * bars] != scale[start - i * bars]:
+            wrong += 0 if abs(rows[start]) <= 1.0 else 1
+            rows[start] = math.nan
+            start += 1
+        row = rows[start:stop]
         if single:
             factor = scale[0]
             for t in range(row.shape[0]):
-                result[t] = row[t] * factor
-                wrong += 0 if abs(result[t]) < math.inf else 1
+                signal = row[t]
+                row[t] = signal * factor
+                wrong += 0 if (abs(signal) <= 1.0) & (abs(signal * factor) < math.inf) else 1
         else:
             factors = scale[start - i * bars :]
             for t in range(row.shape[0]):
-                result[t] = row[t] * factors[t]
-                wrong += 0 if abs(result[t]) < math.inf else 1
+                signal = row[t]
+                weight = signal * factors[t]
+                row[t] = weight
+                wrong += 0 if (abs(signal) <= 1.0) & (abs(weight) < math.inf) else 1
         if wrong > 0:
-            known = 0
-            while known < row.shape[0] and result[known] != result[known]:
-                known += 1
-            place = known + _first_beyond(result[known:], LARGEST)
-            if place < row.shape[0]:
-                return i, start - i * bars + place, False
-    return -1, -1, False
+            return i
+    return -1
 
 
-@jit(nogil=True)
-def _first_beyond(values: np.ndarray, bound: float) -> int:
-    """Place of the first of `values` that is larger than `bound` in size, or no number; their length for none."""
-    for t in range(values.shape[0]):
-        if not abs(values[t]) <= bound:
-            return t
-    return values.shape[0]
+def weigh(signals: np.ndarray, scale: np.ndarray, weights: np.ndarray) -> bool:
+    """Write signal x scale to `weights` `(n,)`; False where something is wrong, see `weigh_in_place`."""
+    weights[:] = signals
+    return bool(weigh_in_place(weights, scale, len(weights)) < 0)
