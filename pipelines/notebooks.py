@@ -75,4 +75,5 @@ def _quiet() -> None:
     for name in ("papermill", "traitlets", "ipykernel"):
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    os.environ["TRADELIB_ANNOUNCE"] = "0"  # whether kernels were compiled before is nothing that a result depends on
     warnings.filterwarnings("ignore", module="papermill|nbclient|jupyter_client|zmq")

@@ -306,6 +306,7 @@ def test_start_ups_are_listed() -> None:
         [Start("a", "import a", 0.25, 40.0), Start("b", "import b", problem="failed: missing")]
     )
 
+    assert "| --- | --- | ---: | ---: |" in written  # two columns of text, two of numbers
     assert "| a | import a | 250 ms | 40 |" in written
     assert "| b | import b | failed | 0 |" in written
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import sys
+import time
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -79,6 +81,7 @@ class Kernel:
     def _dispatcher(self, suffix: str, **options: Any) -> Callable[..., Any]:
         import numba
 
+        _announce()
         code = self.python.__code__
         namespace = {
             name: value._called if isinstance(value, Kernel) and value is not self else value
@@ -93,6 +96,53 @@ class Kernel:
         _stamp(dispatcher, _sources(self.python, {}))
         _once_per_type(dispatcher)
         return dispatcher
+
+
+class Announcement:
+    """One line, once, to whoever sits at a terminal or a notebook while kernels compile for longer than `patience`.
+
+    A listener of numba's events: it hears of every compilation that the cache on disk could not spare, nested ones
+    too. A call that compiles nothing comes nowhere near. `clock`: seconds.
+    """
+
+    def __init__(self, patience: float = 2.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._patience, self._clock = patience, clock
+        self._spent, self._since, self._depth = 0.0, 0.0, 0
+
+    def notify(self, event: Any) -> None:
+        """Hear of the start or the end of a compilation."""
+        compiled = getattr(event.data["dispatcher"], "py_func", None)
+        if not str(getattr(compiled, "__module__", "")).startswith("tradelib."):
+            return
+        now = self._clock()
+        if self._depth:
+            self._spent += now - self._since
+        self._since, self._depth = now, self._depth + (1 if event.is_start else -1)
+        if event.is_start and self._spent > self._patience:
+            self._patience = float("inf")
+            if _is_watched(sys.stderr):
+                sys.stderr.write(_COMPILES)
+                sys.stderr.flush()
+
+
+_COMPILES = "tradelib: compiling the engine, once per installation, about half a minute\n"
+
+
+def _is_watched(stream: Any) -> bool:
+    """True for a terminal and for the output of a notebook's cell."""
+    return type(stream).__module__.startswith("ipykernel.") or bool(stream is not None and stream.isatty())
+
+
+@functools.cache
+def _announce() -> None:
+    """Let an announcement hear of compilations from now on; `TRADELIB_ANNOUNCE=0` for none."""
+    from numba.core import event
+
+    if os.environ.get("TRADELIB_ANNOUNCE") == "0":
+        return
+
+    event.Listener.register(Announcement)
+    event.register("numba:compile", Announcement())
 
 
 def _plain(value: Any) -> Any:

@@ -7,14 +7,21 @@ frozen and closed: an unknown name is refused, and the message offers the one th
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from tradelib.errors import ParameterError
 
 __all__ = ["Parameters", "explain", "nearest"]
+
+_DEPRECATED = frozenset({
+    "construct", "copy", "dict", "from_orm", "json", "parse_file", "parse_obj", "parse_raw", "schema", "schema_json",
+    "update_forward_refs", "validate",
+})  # fmt: skip
+"""Names that pydantic keeps for code of its first version."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -73,6 +80,27 @@ class Parameters(BaseModel):
             raise ParameterError(explain(error, cls.model_fields, cls.__name__)) from None
         return made
 
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """What differs from the defaults, so that a setting of thirty parameters says the two that were chosen."""
+        values = self.__dict__
+        for name, field in type(self).__pydantic_fields__.items():
+            if field.repr and name in values and not _is_default(field, values[name]):
+                yield name, values[name]
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def __dir__(self) -> list[str]:
+        """Without what pydantic has deprecated, unless a subclass gives the name a meaning of its own."""
+        own = {name for cls in type(self).__mro__ if issubclass(cls, Parameters) for name in vars(cls)}
+        return [name for name in super().__dir__() if name not in _DEPRECATED or name in own or name in self.__dict__]
+
     def to_config(self) -> dict[str, Any]:
         """`{"name": ..., "params": {...}}`: JSON-able, and enough to build the object again."""
         return {"name": type(self).__name__, "params": self.model_dump(mode="json")}
+
+
+def _is_default(field: FieldInfo, value: Any) -> bool:
+    """True for the default value; 2.0 is the default 2 of a float, True is no 1."""
+    default = field.get_default(call_default_factory=False)
+    return isinstance(value, bool) == isinstance(default, bool) and bool(value == default)

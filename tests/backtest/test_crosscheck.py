@@ -14,7 +14,19 @@ import pytest
 
 from tradelib.backtest import Costs, DecisionRule, Market
 from tradelib.backtest.backtrader_adapter import SWITCHES, Convention, Terms, backtrader_account
-from tradelib.backtest.crosscheck import Candle, CrossCheck, Fill, Holding, Side, compare, crosscheck, explain, terms_of
+from tradelib.backtest.crosscheck import (
+    Candle,
+    CrossCheck,
+    Fill,
+    Holding,
+    Side,
+    Waiting,
+    compare,
+    crosscheck,
+    expected_fills,
+    explain,
+    terms_of,
+)
 from tradelib.backtest.engine import evaluate
 from tradelib.data.bars import make_bars
 from tradelib.errors import MissingExtraError, ParameterError
@@ -327,7 +339,7 @@ FREE = Terms(fee_rate=0.0, slippage=0.0)
 LONG = Holding(cash=1_000.0, position=10.0, average=100.0, best=100.0, best_close=100.0, opened=0)
 SHORT = Holding(cash=3_000.0, position=-10.0, average=100.0, best=100.0, best_close=100.0, opened=0)
 FLAT = Holding(cash=1_000.0)
-IDLE = (0.0, "")
+IDLE = Waiting()
 
 
 def fill(quantity: float, price: float, reason: str = "signal") -> Fill:
@@ -339,7 +351,7 @@ def fill(quantity: float, price: float, reason: str = "signal") -> Fill:
     [
         # bought at 100 x 1.01 = 101, but the high is 100.5
         (
-            Convention.CAPPED_SLIPPAGE, FLAT, (5.0, "signal"), Candle(100, 100.5, 99, 100), {"slippage": 0.01},
+            Convention.CAPPED_SLIPPAGE, FLAT, Waiting(5.0, "signal"), Candle(100, 100.5, 99, 100), {"slippage": 0.01},
             [fill(5, 101.0)], [fill(5, 100.5)],
         ),
         # a target at 104, the open at 105: sold there, or 1 % lower
@@ -349,7 +361,7 @@ def fill(quantity: float, price: float, reason: str = "signal") -> Fill:
         ),
         # bought at 100 with a stop at 98, the low of the same bar is 97
         (
-            Convention.SLEEPING_BRACKET, FLAT, (5.0, "signal"), Candle(100, 101, 97, 99), {"stop_loss": 0.02},
+            Convention.SLEEPING_BRACKET, FLAT, Waiting(5.0, "signal"), Candle(100, 101, 97, 99), {"stop_loss": 0.02},
             [fill(5, 100.0), fill(-5, 98.0, "stop_loss")], [fill(5, 100.0)],
         ),
         # high 110 and close 105 so far: 3 % below is 106.7 or 101.85; the low is 104
@@ -364,23 +376,18 @@ def fill(quantity: float, price: float, reason: str = "signal") -> Fill:
         ),
         # 11 sold short at 100 with an equity of 1,000
         (
-            Convention.UNCHECKED_SHORT, FLAT, (-11.0, "signal"), Candle(100, 101, 99, 100), {},
+            Convention.UNCHECKED_SHORT, FLAT, Waiting(-11.0, "signal"), Candle(100, 101, 99, 100), {},
             [], [fill(-11, 100.0)],
-        ),
-        # 10 short and 2,000 of equity: 31 bought would be 21 long, 2,100; only the 10 are bought back
-        (
-            Convention.PARTIAL_FLIP, SHORT, (31.0, "signal"), Candle(100, 101, 99, 100), {},
-            [], [fill(10, 100.0)],
         ),
         # 1,000.0000001 for 1,000 of cash
         (
-            Convention.STRICT_CASH, FLAT, (10.000000001, "signal"), Candle(100, 101, 99, 100), {},
+            Convention.STRICT_CASH, FLAT, Waiting(10.000000001, "signal"), Candle(100, 101, 99, 100), {},
             [fill(10.000000001, 100.0)], [],
         ),
         # leverage 2: 10 at a cost of 100, now 150, are worth 1,500 with 500 borrowed (-500 of cash + 1,500 = 1,000);
         # 3 more make 1,950 of exposure: less than 2 x 1,000, but the margin at cost has 0 + 225 left of 450
         (
-            Convention.MARGIN_AT_COST, replace(LONG, cash=-500.0), (3.0, "signal"), Candle(150, 151, 149, 150),
+            Convention.MARGIN_AT_COST, replace(LONG, cash=-500.0), Waiting(3.0, "signal"), Candle(150, 151, 149, 150),
             {"maximum_leverage": 2.0}, [fill(3, 150.0)], [],
         ),
     ],
@@ -389,7 +396,7 @@ def fill(quantity: float, price: float, reason: str = "signal") -> Fill:
 def test_each_convention_explains_its_own_difference_and_no_other(
     convention: Convention,
     before: Holding,
-    order: tuple[float, str],
+    order: Waiting,
     candle: Candle,
     terms: dict[str, Any],
     ours: list[Fill],
@@ -408,6 +415,19 @@ def test_each_convention_explains_its_own_difference_and_no_other(
         assert wrong == theirs or explain(mine, Side(before, order, wrong), candle, asked, 10.0) == ()
 
 
+def test_a_flip_that_cannot_be_paid_closes_its_half_in_both() -> None:
+    """10 short and 2,000 of equity: 31 bought would be 21 long, 2,100; only the 10 are bought back."""
+    assert expected_fills(SHORT, Waiting(31.0, "signal"), Candle(100, 101, 99, 100), FREE, frozenset()) == [
+        fill(10, 100.0)
+    ]
+
+
+def test_a_time_exit_and_the_entry_on_the_other_side_meet_the_same_open() -> None:
+    """10 long go, 5 short come: 1,000 + 1,000 - 0 of cash after the sale are enough for 500 of exposure."""
+    order, candle = Waiting(-10.0, "time_exit", -5.0), Candle(100, 101, 99, 100)
+    assert expected_fills(LONG, order, candle, FREE, frozenset()) == [fill(-10, 100.0, "time_exit"), fill(-5, 100.0)]
+
+
 def test_tradelib_must_follow_its_own_conventions() -> None:
     """The stop at 98 was hit, tradelib did nothing: no convention excuses that."""
     mine, other = Side(LONG, IDLE, []), Side(LONG, IDLE, [fill(-10, 98.0, "stop_loss")])
@@ -416,7 +436,7 @@ def test_tradelib_must_follow_its_own_conventions() -> None:
 
 def test_a_carried_difference_needs_accounts_that_differ() -> None:
     """One holds 10, the other 11, both sell everything; and the same fills from equal accounts."""
-    order, other_order, candle = (-10.0, "signal"), (-11.0, "signal"), Candle(100, 101, 99, 100)
+    order, other_order, candle = Waiting(-10.0, "signal"), Waiting(-11.0, "signal"), Candle(100, 101, 99, 100)
     mine = Side(LONG, order, [fill(-10, 100.0)])
     parted = Side(replace(LONG, cash=900.0, position=11.0), other_order, [fill(-11, 100.0)])
     assert explain(mine, parted, candle, FREE, 10.0) == (Convention.CARRIED,)
@@ -542,7 +562,7 @@ def test_weights_on_another_index_are_refused() -> None:
 
 def test_a_convention_without_a_switch_is_refused() -> None:
     with pytest.raises(ParameterError, match="backtrader has no switch"):
-        Terms(native=frozenset({Convention.PARTIAL_FLIP}))
+        Terms(native=frozenset({Convention.STRICT_CASH}))
 
 
 @pytest.mark.parametrize(

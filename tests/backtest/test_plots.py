@@ -85,10 +85,10 @@ class TestDecimation:
 
 class TestEveryFigure:
     @pytest.mark.parametrize("kind", KINDS)
-    def test_it_has_a_title_axis_titles_and_the_white_template(self, result, kind):
+    def test_it_has_a_title_axis_titles_and_no_ground_of_its_own(self, result, kind):
         figure = result.plot(kind)
         assert result.title in figure.layout.title.text or result.symbols[0] in figure.layout.title.text
-        assert figure.layout.template.layout.plot_bgcolor == "white"
+        assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"
         titles = [axis.title.text for axis in figure.select_yaxes()]
         assert any(titles) or kind in ("monthly", "costs")
 

@@ -270,16 +270,16 @@ class TestAccount:
         assert told(result) == [(1, "A", 40, 10), (1, "B", 40, 10), (3, "A", -40, 9)]
 
     def test_after_a_stop_a_symbol_waits_until_its_target_has_said_something_else(self, ledger):
-        """A row without opinion is something else: the next decision of a schedule enters again."""
+        """A zero is something else, a row without opinion is not: it neither buys nor changes its mind."""
         panel = wide({"A": [10, 10, 10, 8, 8, 8, 8], "B": [10] * 7})
         weights = pd.DataFrame(0.4, panel.index, ["A", "B"])
         options = {"band": None, "exits_policy": Exits(stop_loss=0.1), "costs": FREE, "cash": 1_000.0, "ledger": ledger}
-        steady = run_weights(weights, panel, **options)
+        assert told(run_weights(weights, panel, **options))[3:] == []
         weights.iloc[4] = np.nan
-        paused = run_weights(weights, panel, **options)
+        assert told(run_weights(weights, panel, **options))[3:] == []
+        weights.iloc[4, 0] = 0.0
         # Of 960 after the stop at 9, 40 % at a close of 8 are 48 units.
-        assert told(steady)[3:] == []
-        assert told(paused)[3:] == [(6, "A", 48, 8)]
+        assert told(run_weights(weights, panel, **options))[3:] == [(6, "A", 48, 8)]
 
     def test_limits_name_what_they_forbid(self, ledger):
         limits = Limits(maximum_positions=1, blacklist=("B",))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import html
 import io
 import json
 import zipfile
+from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -27,13 +30,15 @@ from tradelib.backtest import (
 )
 from tradelib.backtest.archive import read_archive, write_archive
 from tradelib.backtest.engine import evaluate
-from tradelib.backtest.result import SAVED_COLUMNS
+from tradelib.backtest.plots import KINDS
+from tradelib.backtest.rejections import REMEDIES, rejections
+from tradelib.backtest.result import SAVED_COLUMNS, PlotKind
 from tradelib.backtest.tables import position_table
 from tradelib.backtest.trades import TRADE_COLUMNS, excursions
 from tradelib.data import make_bars
 from tradelib.errors import DataError, ParameterError
 from tradelib.indicators import probe_bars
-from tradelib.risk import Exits, Limits, ScaleIn, VolatilityTarget
+from tradelib.risk import Exits, FixedFraction, Limits, ScaleIn, VolatilityTarget
 from tradelib.strategies import Strategy, TrendFollowing, base
 
 FREE = Costs(fee_rate=0, slippage=0)
@@ -472,3 +477,54 @@ class TestKeeping:
         assert len(SAVED_COLUMNS["orders"].split()) == book.ORDER_COLUMNS
         assert len(SAVED_COLUMNS["fills"].split()) == book.FILL_COLUMNS
         assert len(SAVED_COLUMNS["entries"].split()) == book.ENTRY_COLUMNS
+
+
+class TestRejectedOrders:
+    """Given a size of all that the account has, nothing is left for the fee: the orders are rejected."""
+
+    @pytest.fixture(scope="class")
+    def greedy(self) -> Result:
+        return evaluate(RULE.replace(sizing=FixedFraction(fraction=1.0), exits=None), BARS)
+
+    def test_they_are_counted_with_the_most_frequent_reason(self, greedy):
+        rejected = greedy.orders[greedy.orders["status"] == "rejected"]["reason"]
+        found = greedy.rejections
+        assert (found.orders, found.mostly) == (len(rejected), rejected.value_counts().iloc[0])
+        assert found.orders == greedy.metrics["rejected_orders"] > 0
+        assert found.reason == rejected.value_counts().index[0]
+
+    def test_the_summary_marks_them_and_names_reason_and_remedy_in_what_pandas_shows(self, greedy):
+        summary = greedy.summary()["value"]
+        assert summary["Rejected orders"] == f"{greedy.rejections.orders} ⚠"
+        assert summary["⚠ Mostly because"] == "not enough equity for this exposure at the fill …"
+        assert summary["⚠ What to do"] == "lower the size, or set insufficient_cash='reduce'"
+        assert "..." not in repr(greedy.summary())
+
+    def test_the_card_warns_in_one_sentence(self, greedy):
+        card = html.unescape(greedy._repr_html_())
+        assert f"⚠ {greedy.rejections.orders} orders were rejected: not enough equity for this exposure" in card
+        assert "Lower the size, or set insufficient_cash='reduce'." in card
+        assert "result.orders" in card
+
+    def test_of_several_reasons_the_most_frequent_is_told_with_its_share(self):
+        causes = [book.BELOW_LOT, book.NO_CASH, book.NO_CASH, book.ALLOWED]
+        orders = np.zeros((4, book.ORDER_COLUMNS))
+        orders[:, book.CAUSE] = causes
+        orders[:, book.STATUS] = [book.REJECTED] * 3 + [book.FILLED]
+        found = rejections(SimpleNamespace(orders=orders))
+        assert (found.orders, found.mostly, found.reason) == (3, 2, book.CAUSES[int(book.NO_CASH)])
+
+    def test_a_run_without_them_is_not_troubled(self, result):
+        assert result.rejections == (0, 0, "", "")
+        assert "⚠" not in result._repr_html_()
+        assert not result.summary().index.str.contains("⚠").any()
+
+    def test_every_remedy_is_for_a_cause_and_fits_a_line(self):
+        assert {book.CAUSES[int(cause)] for cause in REMEDIES} <= set(book.CAUSES)
+        assert max(map(len, REMEDIES.values())) <= 49
+
+
+class TestKindsOfPlots:
+    def test_the_signature_and_the_docstring_name_every_kind(self, result):
+        assert get_args(PlotKind) == tuple(KINDS)
+        assert all(f'"{kind}"' in str(Result.plot.__doc__) for kind in KINDS)

@@ -241,7 +241,7 @@ class TestPictures:
         star = figure.data[1]
         assert (star.x[0], star.y[0]) == (swept.frame["strategy.slow"][row], ["none", "5%", "2 atr"][row // 2])
         assert figure.data[0].colorbar.tickformat == ".1%"
-        assert figure.layout.template.layout.plot_bgcolor == "white"
+        assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"
 
     def test_the_heat_map_says_when_a_cell_is_the_best_of_several_points(self, swept, ledger):
         crowded = sweep(RULE, BARS, self.GRID | {"costs.fee_rate": [0.0, 0.001]}, ledger=ledger)

@@ -203,6 +203,8 @@ def test_the_progress_bar_counts_points_with_rate_and_remaining_time(ledger, cap
     shown = capsys.readouterr().err
     assert "10/10 [" in shown
     assert "20/20 [" in shown
+    assert "sweep: 100%" in shown
+    assert "search: 100%" in shown
     assert " points/s]" in shown
     bar = sweeping.progress_bar(1_000)
     bar.update(10)

@@ -44,7 +44,6 @@ class Convention(Enum):
     TRAILING_CLOSE = "backtrader's trailing stop follows closes; tradelib's follows highs (lows of a short position)"
     ARRIVAL_ORDER = "backtrader tries orders as they arrived; in tradelib an open beyond a level resolves first"
     UNCHECKED_SHORT = "backtrader opens a short without asking for equity; tradelib refuses exposure beyond leverage"
-    PARTIAL_FLIP = "backtrader closes the old side when it refuses the new one; in tradelib a flip is one order"
     STRICT_CASH = "backtrader refuses what overdraws cash by a rounding; tradelib allows a billionth of the exposure"
     MARGIN_AT_COST = "backtrader's margin counts positions at their cost; tradelib's at the fill price"
     CARRIED = "the accounts differed before; each order is right for its own account"
@@ -134,7 +133,7 @@ class _Trader:
     fills: list[tuple[int, float, float, float, str]] = field(default_factory=list)
     refused: list[tuple[int, float]] = field(default_factory=list)
     waiting: float = 0.0
-    """Market order sent at the last close."""
+    """Market orders sent at the last close, together."""
     blocked: float = 0.0
     """Side on which a protective exit has closed the position and the weight has not changed since."""
     group: list[Any] = field(default_factory=list)
@@ -161,16 +160,18 @@ class _Trader:
         self.equity.append(broker.getvalue())
         position = broker.getposition(data)
         self._follow(position, data)
-        weight, reason = float(self.weights[self.bar]), "signal"
+        weight = float(self.weights[self.bar])
         if not weight * self.blocked > 0.0:
             self.blocked = 0.0
-        self.waiting = (
-            0.0 if self.blocked else self.terms.quantity(weight, self.equity[-1], data.close[0], position.size)
-        )
-        if position and self.bar - self.opened + 1 >= self.terms.time_exit:
-            self.waiting, reason = -position.size, "time_exit"
-        if self.waiting:
-            self.send(self.waiting, reason)
+        held, equity, close = position.size, self.equity[-1], data.close[0]
+        leaves = bool(position) and self.bar - self.opened + 1 >= self.terms.time_exit
+        wanted = 0.0 if self.blocked else self.terms.quantity(weight, equity, close, 0.0 if leaves else held)
+        if leaves:
+            self.send(-held, "time_exit")
+            wanted = wanted if weight * held < 0.0 else 0.0
+        if wanted:
+            self.send(wanted, "signal")
+        self.waiting = wanted - (held if leaves else 0.0)
 
     def _follow(self, position: Any, data: Any) -> None:
         """The best price since the entry: highs of a long position, lows of a short one; natively closes."""

@@ -125,8 +125,9 @@ ENTRY_COLUMNS = 6
 
 # Columns of a symbol: its position and the window of prices inside of which none of its working orders acts.
 (POSITION, AVERAGE, ENTERED, OPENED_AT, CLOSED_AT, PROFIT, BLOCKED, FIRST, FLOOR, CEILING, HIGHEST, LOWEST, MOVING,
- TIMED, HELD_POLICY, LIQUIDATOR, INSIDE, NEXT_TURN) = range(18)  # fmt: skip
-ASSET_COLUMNS = 18
+ TIMED, HELD_POLICY, LIQUIDATOR, INSIDE, NEXT_TURN, EXPECTED) = range(19)  # fmt: skip
+ASSET_COLUMNS = 19
+"""`EXPECTED`: the position that is left when the market orders that wait for the next open have been filled."""
 
 # The account.
 (CASH, PEAK, DAY, DAY_EQUITY, STREAK, LOSS_UNTIL, DRAWDOWN_UNTIL, DAY_HALTED, TRADED, CALLED, IN_MARKET, EQUITY,
@@ -143,9 +144,10 @@ TERM_COLUMNS = 8
 
 # Rules of the account and limits of risk.
 (LEVERAGE, MAINTENANCE, LIQUIDATION_RATE, INTEREST_RATE, BAND, IN_UNITS, FIT_TO_CASH, TIER_BARS, MAX_POSITIONS,
- MAX_EXPOSURE, MAX_HEAT, MAX_DAY_LOSS, MAX_DRAWDOWN, DRAWDOWN_BARS, MAX_LOSSES, LOSS_BARS,
- COOLDOWN) = range(17)  # fmt: skip
-RULE_COLUMNS = 17
+ MAX_EXPOSURE, MAX_HEAT, MAX_DAY_LOSS, MAX_DRAWDOWN, DRAWDOWN_BARS, MAX_LOSSES, LOSS_BARS, COOLDOWN,
+ EVENTS) = range(18)  # fmt: skip
+RULE_COLUMNS = 18
+"""`EVENTS`: a target is asked for anew by every bar that has one (events), not one and the same until it changes."""
 
 LADDER = 8
 """Rungs of the longest take-profit ladder."""

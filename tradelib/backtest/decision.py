@@ -96,17 +96,6 @@ class DecisionRule(Parameters):
         strategy, sizing = create(**given.pop("strategy")), create_sizing(**given.pop("sizing"))
         return cls(strategy=strategy, sizing=sizing, **given)
 
-# %% ../../nbs/backtest/00_decision.ipynb #399451a2
-def _check_parts(config: dict[str, Any]) -> None:
-    for part in ("strategy", "sizing"):
-        entry = config.get(part)
-        given = entry if isinstance(entry, dict) and not set(entry) - {"name", "params"} else {}
-        params = given.get("params", {})
-        if not (
-            isinstance(given.get("name"), str) and isinstance(params, dict) and all(isinstance(k, str) for k in params)
-        ):
-            raise ParameterError(f"{part} must be given as {{'name': ..., 'params': {{...}}}}; got {entry!r}")
-
 # %% ../../nbs/backtest/00_decision.ipynb #5735cf42
 def _products(signal: Any, sizing: Sizing, bars: pd.DataFrame) -> tuple[np.ndarray, np.ndarray] | None:
     """Signals and weights, checked and multiplied in one go; None where that is not possible, or something is wrong."""
@@ -130,3 +119,14 @@ def _check_weights(weights: pd.Series, bars: pd.DataFrame, name: str) -> np.ndar
         row = first + int(np.argmin(finite))
         raise ParameterError(f"{name}: target weight {values[row]} at {bars.index[row]}; must be a finite number")
     return values
+
+# %% ../../nbs/backtest/00_decision.ipynb #399451a2
+def _check_parts(config: dict[str, Any]) -> None:
+    for part in ("strategy", "sizing"):
+        entry = config.get(part)
+        given = entry if isinstance(entry, dict) and not set(entry) - {"name", "params"} else {}
+        params = given.get("params", {})
+        if not (
+            isinstance(given.get("name"), str) and isinstance(params, dict) and all(isinstance(k, str) for k in params)
+        ):
+            raise ParameterError(f"{part} must be given as {{'name': ..., 'params': {{...}}}}; got {entry!r}")

@@ -117,4 +117,4 @@ def run_signals(
     part, first = cut(panel, start, end)
     policies: dict[str, Any] = {"exits": exits_policy, "scale_in": scale_in, "limits": limits, "band": None}
     terms: dict[str, Any] = {"costs": costs, "market": market, "cash": cash, "finer": finer, "funding": funding}
-    return count(account(part, first, targets[: len(part)], **policies, **terms, name=name), ledger)
+    return count(account(part, first, targets[: len(part)], events=True, **policies, **terms, name=name), ledger)

@@ -34,11 +34,16 @@ __all__ = [
     "is_adding",
     "link",
     "new_order",
+    "others",
     "refresh_window",
-    "risk_per_unit",
+    "risk_held",
+    "risk_of_policy",
     "trail",
-    "watch_margin",
+    "wanted",
+    "watch_margins",
 ]
+
+_FIXED_POINT, _FIXED_POINT_STEPS = 1e-13, 64
 
 
 @jit(_nrt=False, forceinline=True)
@@ -99,7 +104,7 @@ def link(m: Machine, k: int) -> None:
     narrow_window(m.orders, m.assets, a, k)
 
 
-@jit(_nrt=False)
+@jit(_nrt=False, forceinline=True)
 def narrow_window(orders: np.ndarray, assets: np.ndarray, a: int, k: int) -> None:
     """Make order `k` bound the prices at which nothing happens."""
     level = orders[k, book.LEVEL]
@@ -110,7 +115,7 @@ def narrow_window(orders: np.ndarray, assets: np.ndarray, a: int, k: int) -> Non
         assets[a, book.FLOOR] = level
 
 
-@jit(_nrt=False)
+@jit(_nrt=False, forceinline=True)
 def refresh_window(orders: np.ndarray, assets: np.ndarray, a: int) -> None:
     """Window of prices, exclusive, inside of which no working order of symbol `a` acts."""
     assets[a, book.FLOOR], assets[a, book.CEILING] = -math.inf, math.inf
@@ -120,7 +125,7 @@ def refresh_window(orders: np.ndarray, assets: np.ndarray, a: int) -> None:
         k = int(orders[k, book.NEXT])
 
 
-@jit(_nrt=False)
+@jit(_nrt=False, forceinline=True)
 def unlink(m: Machine, k: int) -> None:
     a = int(m.orders[k, book.ASSET])
     following = m.orders[k, book.NEXT]
@@ -185,9 +190,13 @@ def _cancel_siblings(m: Machine, k: int, t: int) -> None:
         if m.orders[i, book.GROUP] == group:
             finish(m, i, t, book.CANCELLED, book.SIBLING_FILLED)
         i = following
+    for place in range(m.counts[book.QUEUED]):
+        i = m.queue[place]
+        if m.orders[i, book.GROUP] == group and m.orders[i, book.STATUS] == book.WORKING:
+            finish(m, i, t, book.CANCELLED, book.SIBLING_FILLED)
 
 
-@jit(_nrt=False)
+@jit(_nrt=False, forceinline=True)
 def distance(value: float, unit: float, price: float, atr: float) -> float:
     """A distance in quote currency from a fraction of `price`, from itself, or from multiples of `atr`."""
     if unit == book.FRACTION:
@@ -195,19 +204,19 @@ def distance(value: float, unit: float, price: float, atr: float) -> float:
     return value * atr if unit == book.ATR else value
 
 
-@jit(_nrt=False)
+@jit(_nrt=False, forceinline=True)
 def level_at(value: float, unit: float, price: float, atr: float, direction: float) -> float:
     """The price `value` away from `price` in `direction` (+1 up); a level stands for itself."""
     return value if unit == book.LEVEL_ITSELF else price + direction * distance(value, unit, price, atr)
 
 
-@jit(_nrt=False)
+@jit(_nrt=False, forceinline=True)
 def known_atr(tape: Tape, t: int, a: int) -> float:
     """The ATR that was known before bar `t` began; NaN where it was not."""
     return tape.atr[t - 1, a] if t > 0 and tape.atr.shape[0] > 0 else math.nan
 
 
-@jit(_nrt=False)
+@jit(_nrt=False, forceinline=True)
 def _exit_order(
     m: Machine, a: int, kind: float, quantity: float, reason: float, t: int, level: float, up: float
 ) -> int:
@@ -353,7 +362,7 @@ def fee_rate(m: Machine, a: int, maker: bool) -> float:
 
 
 @jit(_nrt=False, forceinline=True)
-def _wanted(m: Machine, k: int, position: float) -> float:
+def wanted(m: Machine, k: int, position: float) -> float:
     """Signed quantity of order `k` now: all that is held for NaN, never more than is held for a reducing order."""
     quantity = m.orders[k, book.QUANTITY]
     if math.isnan(quantity):
@@ -365,10 +374,10 @@ def _wanted(m: Machine, k: int, position: float) -> float:
     return quantity
 
 
-@jit(_nrt=False)
+@jit(_nrt=False, forceinline=True)
 def is_adding(position: float, quantity: float) -> bool:
     """True when a fill of `quantity` would open, enlarge or flip `position`, not merely reduce it."""
-    after = position + quantity
+    after = position_after(position, quantity, 0.0)
     return bool(after * position < 0.0 or abs(after) > abs(position))
 
 
@@ -387,23 +396,43 @@ def halt_of(m: Machine, a: int, bar: int) -> float:
 
 
 @jit(_nrt=False)
-def risk_per_unit(m: Machine, a: int, p: int, price: float, atr: float) -> float:
-    """Loss per unit of `a` from `price` to its nearest stop: of the position, else of policy `p`; else the price."""
+def risk_held(m: Machine, a: int, price: float) -> float:
+    """Loss per unit of the position in `a` from `price` to its nearest stop, else the price."""
     side = m.assets[a, book.POSITION]
-    risk, k = math.inf, int(m.assets[a, book.FIRST])
+    risk, k = price, int(m.assets[a, book.FIRST])
     while k >= 0:
         level, up = m.orders[k, book.LEVEL], m.orders[k, book.UP]
         protects = m.orders[k, book.ATTACHED] == 1.0 and m.orders[k, book.KIND] != book.LIQUIDATING
         if protects and up * side < 0.0 and not math.isnan(level):
             risk = min(risk, max((level - price) * up, 0.0))
         k = int(m.orders[k, book.NEXT])
-    if side == 0.0:
-        for column in (book.STOP_AT, book.TRAIL_BY):
-            value, unit = m.policies[p, column], m.policies[p, column + 1]
-            if not math.isnan(value):
-                itself = unit == book.LEVEL_ITSELF
-                risk = min(risk, abs(price - value) if itself else distance(value, unit, price, atr))
-    return min(risk, price)
+    return risk
+
+
+@jit(_nrt=False)
+def risk_of_policy(m: Machine, p: int, price: float, atr: float) -> float:
+    """Loss per unit from an entry at `price` to the stop that policy `p` will attach, else the price."""
+    risk = price
+    for column in (book.STOP_AT, book.TRAIL_BY):
+        value, unit = m.policies[p, column], m.policies[p, column + 1]
+        if not math.isnan(value):
+            itself = unit == book.LEVEL_ITSELF
+            risk = min(risk, abs(price - value) if itself else distance(value, unit, price, atr))
+    return risk
+
+
+@jit(_nrt=False)
+def others(m: Machine, tape: Tape, t: int, row: int, a: int) -> tuple[float, float]:
+    """Signed and absolute value of the positions besides `a`, at the open of the bar (or of its finer bar `row`)."""
+    value, exposure = 0.0, 0.0
+    if m.assets.shape[0] > 1:
+        for i in range(m.assets.shape[0]):
+            position = m.assets[i, book.POSITION]
+            if i != a and position != 0.0:
+                price = tape.fine_open[row, i] if row >= 0 else tape.open[t, i]
+                value += position * price
+                exposure += abs(position) * price
+    return value, exposure
 
 
 @jit(_nrt=False)
@@ -413,8 +442,7 @@ def _heat_of_others(m: Machine, tape: Tape, t: int, row: int, a: int) -> float:
     for i in range(m.assets.shape[0]):
         held = abs(m.assets[i, book.POSITION])
         if i != a and held > 0.0:
-            price = tape.fine_open[row, i] if row >= 0 else tape.open[t, i]
-            heat += held * risk_per_unit(m, i, int(m.assets[i, book.HELD_POLICY]), price, math.nan)
+            heat += held * risk_held(m, i, tape.fine_open[row, i] if row >= 0 else tape.open[t, i])
     return heat
 
 
@@ -440,7 +468,9 @@ def _forbidden(
         return book.TOO_MUCH_EXPOSURE
     if m.rules[book.MAX_HEAT] != math.inf:
         own = m.orders[k, book.POLICY]
-        risk = risk_per_unit(m, a, int(own) if own >= 0.0 else a, price, known_atr(tape, t, a))
+        risk = risk_held(m, a, price)
+        if position * quantity <= 0.0:  # a new position, or what a flip opens
+            risk = risk_of_policy(m, int(own) if own >= 0.0 else a, price, known_atr(tape, t, a))
         if after * risk + _heat_of_others(m, tape, t, row, a) > m.rules[book.MAX_HEAT] * worth * (1.0 + 1e-9):
             return book.TOO_MUCH_HEAT
     return book.ALLOWED
@@ -464,8 +494,8 @@ def execute(
     `row`: finer bar of the fill, -1 for none. `other_value`, `other_exposure`: of the account's other positions.
     """
     a = int(m.orders[k, book.ASSET])
-    position = m.assets[a, book.POSITION]
-    quantity = _wanted(m, k, position)
+    position, cause = m.assets[a, book.POSITION], book.ALLOWED
+    quantity = asked = wanted(m, k, position)
     if quantity == 0.0:
         finish(m, k, t, book.CANCELLED, book.NOTHING_TO_REDUCE)
         return False
@@ -476,42 +506,106 @@ def execute(
             return False
         quantity = quantity if cause == book.ALLOWED else -position
     volume = tape.volume[t, a] if m.terms[a, book.IMPACT] > 0.0 else math.inf
-    if slips and volume == 0.0:
+    trades = not slips or volume > 0.0
+    side = math.copysign(1.0, quantity)
+    price = _paid_price(m, a, side, quantity, reference, volume) if slips and trades else reference
+    if price <= 0.0 or not trades:
         finish(m, k, t, book.REJECTED, book.NO_VOLUME)
         return False
-    terms_slip, spread, impact = m.terms[a, book.SLIPPAGE], m.terms[a, book.HALF_SPREAD], m.terms[a, book.IMPACT]
-    worse = adverse_fraction(terms_slip, spread, impact, quantity, volume) if slips else 0.0
-    price = fill_price(reference, 1.0 if quantity > 0.0 else -1.0, worse)
-    if price <= 0.0:
-        finish(m, k, t, book.REJECTED, book.NO_VOLUME)
-        return False
-    rate, lots, cash = fee_rate(m, a, maker), m.terms[a, book.LOTS], m.account[book.CASH]
-    leverage = m.rules[book.LEVERAGE]
+    rate, cash, leverage = fee_rate(m, a, maker), m.account[book.CASH], m.rules[book.LEVERAGE]
     paid = fee(quantity, price, rate)
     if admissible(cash, position, quantity, price, paid, leverage, other_value, other_exposure) != 0:
-        fits = m.rules[book.FIT_TO_CASH] == 1.0
-        if fits:
-            quantity = affordable_quantity(
-                cash, position, quantity, price, rate, leverage, lots, other_value, other_exposure
-            )
-        if not fits or quantity == 0.0 or abs(quantity) * price < m.terms[a, book.MINIMUM]:
-            m.orders[k, book.PAID_PRICE] = price
-            finish(m, k, t, book.REJECTED, book.NO_CASH)
-            return False
+        part, flips = 0.0, position * quantity < 0.0
+        if m.rules[book.FIT_TO_CASH] == 1.0:
+            part = _fitting(m, a, quantity, reference, volume, rate, slips, other_value, other_exposure)
+        if part == 0.0 or abs(part) * price < m.terms[a, book.MINIMUM] or (flips and not is_adding(position, part)):
+            cause, part = book.NO_CASH, -position
+            if not flips:
+                m.orders[k, book.PAID_PRICE] = price
+                finish(m, k, t, book.REJECTED, cause)
+                return False
+        quantity = part
+        price = _paid_price(m, a, side, quantity, reference, volume) if slips else reference
         paid = fee(quantity, price, rate)
     _book_fill(m, t, row, k, quantity, price, reference, paid, maker)
     _settle(m, tape, t, k, quantity, price, paid)
-    if m.rules[book.MAINTENANCE] > 0.0:
-        watch_margin(m, a, t, other_value, other_exposure)
+    if cause != book.ALLOWED:
+        _record_rest(m, k, t, asked - quantity, cause)
     return True
 
 
+@jit(_nrt=False, forceinline=True)
+def _paid_price(m: Machine, a: int, side: float, quantity: float, reference: float, volume: float) -> float:
+    """What a market or stop fill of `quantity` pays: its own impact counts, so a part of an order pays less of it."""
+    slippage, half_spread, impact = m.terms[a, book.SLIPPAGE], m.terms[a, book.HALF_SPREAD], m.terms[a, book.IMPACT]
+    worse = adverse_fraction(slippage, half_spread, impact, quantity, volume)
+    return fill_price(reference, side, worse)
+
+
 @jit(_nrt=False)
-def watch_margin(m: Machine, a: int, t: int, other_value: float, other_exposure: float) -> None:
+def _fitting(
+    m: Machine,
+    a: int,
+    quantity: float,
+    reference: float,
+    volume: float,
+    rate: float,
+    slips: bool,
+    other_value: float,
+    other_exposure: float,
+) -> float:
+    """The part of `quantity` that the account can carry at the price which that very part pays; 0.0 for none.
+
+    With impact a fixed point, `q = affordable(price(q))`: from a price without impact on, each step at least halves the
+    distance as long as the impact stays below half the price. Lots are cut off last.
+    """
+    cash, position, leverage = m.account[book.CASH], m.assets[a, book.POSITION], m.rules[book.LEVERAGE]
+    lots, side, part = m.terms[a, book.LOTS], math.copysign(1.0, quantity), 0.0
+    moves = slips and m.terms[a, book.IMPACT] > 0.0
+    for _ in range(_FIXED_POINT_STEPS if moves else 1):
+        price = _paid_price(m, a, side, part, reference, volume) if slips else reference
+        if price <= 0.0:
+            return 0.0
+        before = part
+        part = affordable_quantity(
+            cash, position, quantity, price, rate, leverage, 0.0 if moves else lots, other_value, other_exposure
+        )
+        if abs(part - before) <= _FIXED_POINT * abs(part):
+            break
+    if not moves:
+        return part
+    part = _whole(part, lots)
+    price = _paid_price(m, a, side, part, reference, volume)
+    paid = fee(part, price, rate)
+    fits = price > 0.0 and admissible(cash, position, part, price, paid, leverage, other_value, other_exposure) == 0
+    return part if fits else 0.0
+
+
+@jit(_nrt=False)
+def _record_rest(m: Machine, k: int, t: int, rest: float, cause: float) -> None:
+    """The half of a flip that may not be, or cannot be paid: order `k` has closed the position, `rest` is refused."""
+    i = new_order(m, int(m.orders[k, book.ASSET]), m.orders[k, book.KIND], rest, m.orders[k, book.REASON], t)
+    for column in (book.LEVEL, book.UP, book.LIMIT_PRICE, book.PLACED, book.POLICY, book.TAG):
+        m.orders[i, column] = m.orders[k, column]
+    m.orders[i, book.STATUS], m.orders[i, book.CAUSE], m.orders[i, book.FILL_BAR] = book.REJECTED, cause, t
+
+
+@jit(_nrt=False)
+def watch_margins(m: Machine, tape: Tape, t: int, row: int) -> None:
+    """Liquidation levels of all that is held: each one depends on the cash and on what else there is."""
+    value, exposure = others(m, tape, t, row, -1)
+    alone = m.assets.shape[0] == 1
+    for a in range(m.assets.shape[0]):
+        position = m.assets[a, book.POSITION]
+        if position != 0.0:
+            price = 0.0 if alone else (tape.fine_open[row, a] if row >= 0 else tape.open[t, a])
+            _watch_margin(m, a, t, value - position * price, exposure - abs(position) * price)
+
+
+@jit(_nrt=False)
+def _watch_margin(m: Machine, a: int, t: int, other_value: float, other_exposure: float) -> None:
     """Keep one order at the price at which symbol `a` brings the account down to its maintenance margin."""
     position, k = m.assets[a, book.POSITION], int(m.assets[a, book.LIQUIDATOR])
-    if position == 0.0:
-        return
     side = 1.0 if position > 0.0 else -1.0
     if k < 0:
         k = _exit_order(m, a, book.LIQUIDATING, math.nan, book.LIQUIDATION, t, math.nan, -side)
@@ -562,7 +656,7 @@ def _settle(m: Machine, tape: Tape, t: int, k: int, quantity: float, price: floa
     before = m.assets[a, book.POSITION]
     after = position_after(before, quantity, m.terms[a, book.LOTS])
     finish(m, k, t, book.FILLED, book.ALLOWED)
-    m.assets[a, book.POSITION] = after
+    m.assets[a, book.POSITION] = m.assets[a, book.EXPECTED] = after
     opening = abs(quantity)
     if before * quantity < 0.0:
         closed = min(abs(before), abs(quantity))
@@ -601,7 +695,7 @@ def _close_trade(m: Machine, a: int, t: int, k: int, before: float) -> None:
     m.assets[a, book.AVERAGE] = 0.0
     reason, p = m.orders[k, book.REASON], int(m.assets[a, book.HELD_POLICY])
     protective = reason >= book.STOP_LOSS and reason <= book.LIQUIDATION and reason != book.SCALING
-    if protective and m.policies[p, book.REENTERS] == 0.0:
+    if protective and m.policies[p, book.REENTERS] == 0.0 and m.rules[book.EVENTS] == 0.0:
         m.assets[a, book.BLOCKED] = 1.0 if before > 0.0 else -1.0
 
 

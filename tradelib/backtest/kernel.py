@@ -35,17 +35,20 @@ __all__ = [
     "quantity_to_reach",
 ]
 
+# What every fill calls is inlined by force: left to itself, the compiler's choice changes with code elsewhere.
 FILLED = 0
 NO_CASH = 1
+_DUST = 1e-12
+"""What a fill leaves standing below this share of its own size is rounding, not a position."""
 
 
-@jit
+@jit(_nrt=False, forceinline=True)
 def fill_price(open_price: float, side: float, slippage: float) -> float:
     """Price of a market order at `open_price`: a buy (`side` +1) pays more, a sell (-1) gets less."""
     return open_price * (1.0 + side * slippage)
 
 
-@jit
+@jit(_nrt=False, forceinline=True)
 def fee(quantity: float, price: float, fee_rate: float) -> float:
     """Fee of a fill in quote currency: `rate x |quantity| x fill price`."""
     return fee_rate * abs(quantity) * price
@@ -57,16 +60,17 @@ def cash_after(cash: float, quantity: float, price: float, fee_paid: float) -> f
     return cash - quantity * price - fee_paid
 
 
-@jit
+@jit(_nrt=False, forceinline=True)
 def position_after(position: float, quantity: float, lots_per_unit: float) -> float:
     """Position after a fill of signed `quantity`; with `lots_per_unit` it stays on whole lots, as an exchange keeps it.
 
-    Without that, sums of decimal fractions drift off the grid (0.1 + 0.2), and a close would leave a lot behind.
+    Without that, sums of decimal fractions drift off the grid (0.1 + 0.2), and a close would leave a lot behind. An
+    account without lots is flat, 0.0 exactly, when at most 1e-12 of the fill's size is left: 0.1 + 0.2 - 0.3.
     """
     after = position + quantity
     if lots_per_unit > 0.0:
         return math.copysign(math.floor(abs(after) * lots_per_unit + 0.5) / lots_per_unit, after) + 0.0
-    return after
+    return after if abs(after) > _DUST * abs(quantity) else 0.0
 
 
 @jit
@@ -75,7 +79,7 @@ def equity(cash: float, position: float, close: float) -> float:
     return cash + position * close
 
 
-@jit
+@jit(_nrt=False, forceinline=True)
 def admissible(
     cash: float,
     position: float,
@@ -92,7 +96,7 @@ def admissible(
     `maximum_leverage` times the equity after the fill; with a leverage of 1 and a long position that says: cash >= 0.
     `other_value`, `other_exposure`: signed and absolute value of the account's other positions.
     """
-    after = position + quantity
+    after = position_after(position, quantity, 0.0)
     if after * position >= 0.0 and abs(after) <= abs(position):
         return FILLED
     exposure = abs(after) * price + other_exposure
@@ -131,7 +135,7 @@ def affordable_quantity(
     return side * total
 
 
-@jit
+@jit(_nrt=False, forceinline=True)
 def adverse_fraction(slippage: float, half_spread: float, impact: float, quantity: float, volume: float) -> float:
     """How far a market or stop fill is worse than its reference price: slippage + half the spread + impact.
 

@@ -25,11 +25,15 @@ from tradelib.backtest.execution import (
     execute,
     halt_of,
     is_adding,
+    level_at,
     link,
     new_order,
-    risk_per_unit,
+    others,
+    risk_held,
+    risk_of_policy,
     trail,
-    watch_margin,
+    wanted,
+    watch_margins,
 )
 from tradelib.backtest.glide import glide
 from tradelib.backtest.kernel import (
@@ -38,11 +42,15 @@ from tradelib.backtest.kernel import (
     funding_payment,
     interest_cost,
     order_quantity,
+    position_after,
     quantity_to_reach,
 )
-from tradelib.backtest.walk import expire, follow, others, walk
+from tradelib.backtest.walk import expire, follow, walk
 
 __all__ = ["Simulation", "advance", "flat", "make_tape", "resume", "simulate"]
+
+_ALL, _REDUCING, _ADDING = range(3)
+"""Which decisions are looked at: with limits first those that reduce a position, then those that need room."""
 
 
 class Simulation(NamedTuple):
@@ -70,14 +78,15 @@ def _has_room(m: Machine, script: np.ndarray, spawn: int) -> bool:
 
 @jit(_nrt=False)
 def _spawn(m: Machine, script: np.ndarray) -> int:
-    """Most rows that one order may cost within a walk: itself, the exits of the position it opens, once more those
-    after each scale-in, liquidation; and a grid's order may come back on each of the walk's legs."""
-    most, legs = 1, 1
+    """Most rows that one order may cost within a walk: itself, the half of a flip that is refused, the exits of the
+    position it opens, once more those after each scale-in, liquidation; and a grid's order may come back on each of the
+    walk's legs."""
+    most, legs = 2, 1
     for p in range(m.policies.shape[0]):
         exits = 2 + int(m.policies[p, book.RUNGS]) if m.policies[p, book.PROTECTS] == 1.0 else 0
         exits += 1 if m.rules[book.MAINTENANCE] > 0.0 else 0
         scaling = int(m.policies[p, book.SCALE_ORDERS])
-        most = max(most, 1 + exits + scaling * (1 + exits))
+        most = max(most, 2 + exits + scaling * (1 + exits))
     for row in range(script.shape[0]):
         if script[row, book.SPACING] > 0.0:
             legs = 8
@@ -101,7 +110,8 @@ def _sort_queue(m: Machine, tape: Tape, t: int) -> None:
         k = m.queue[i]
         a, quantity = int(m.orders[k, book.ASSET]), m.orders[k, book.QUANTITY]
         position = m.assets[a, book.POSITION]
-        reduces = math.isnan(quantity) or (quantity * position < 0.0 and abs(quantity) <= abs(position))
+        again = m.orders[k, book.REASON] == book.SIGNAL and m.assets[a, book.EXPECTED] * position < 0.0
+        reduces = math.isnan(quantity) or not (again or is_adding(position, quantity))
         m.orders[k, book.LEVEL] = -1.0 if reduces else abs(quantity) * tape.open[t, a]
         if math.isnan(quantity):  # what closes the rest comes after what closes a part
             m.orders[k, book.LEVEL] = -0.5
@@ -139,10 +149,12 @@ def _fill_queue(m: Machine, tape: Tape, t: int) -> None:
         a = int(m.orders[k, book.ASSET])
         price, held = tape.open[t, a], m.assets[a, book.POSITION]
         m.orders[k, book.LEVEL] = math.nan
+        m.assets[a, book.EXPECTED] = held
         alone = m.assets.shape[0] == 1
         rest = 0.0 if alone else value - held * price
         rest_exposure = 0.0 if alone else exposure - abs(held) * price
-        if execute(m, tape, t, -1, k, price, True, False, rest, rest_exposure):
+        waits = m.orders[k, book.STATUS] == book.WORKING  # or one of its group was filled
+        if waits and execute(m, tape, t, -1, k, price, True, False, rest, rest_exposure):
             now = m.assets[a, book.POSITION]
             value, exposure = rest + now * price, rest_exposure + abs(now) * price
     m.counts[book.QUEUED] = 0
@@ -174,8 +186,8 @@ def _walk_bar(m: Machine, tape: Tape, script: np.ndarray, t: int, spawn: int) ->
 def _walk_symbol(
     m: Machine, tape: Tape, t: int, row: int, a: int, open_: float, high: float, low: float, close: float
 ) -> None:
-    """Resting orders of one symbol through one bar, then its trailing and break-even levels."""
-    if m.assets[a, book.FIRST] < 0.0 or (m.terms[a, book.IMPACT] > 0.0 and tape.volume[t, a] == 0.0):
+    """Resting orders of one symbol through one bar, then its trailing and break-even levels. NaN: nothing to see."""
+    if m.assets[a, book.FIRST] < 0.0 or high != high or (m.terms[a, book.IMPACT] > 0.0 and tape.volume[t, a] == 0.0):
         return
     if low <= m.assets[a, book.FLOOR] or high >= m.assets[a, book.CEILING]:
         walk(m, tape, t, row, a, open_, high, low, close)
@@ -205,15 +217,7 @@ def _fund_at_open(m: Machine, tape: Tape, t: int) -> None:
             enter_cash(m, t, a, book.FUNDING, -funding_payment(position, tape.open[t, a], rate))
 
 
-@jit(_nrt=False)
-def _watch_margins(m: Machine, tape: Tape, t: int) -> None:
-    for a in range(m.assets.shape[0]):
-        if m.assets[a, book.POSITION] != 0.0:
-            value, exposure = others(m, tape, t, -1, a)
-            watch_margin(m, a, t, value, exposure)
-
-
-@jit(_nrt=False)
+@jit(_nrt=False, forceinline=True)
 def _mark(assets: np.ndarray, close: np.ndarray, t: int, cash: float) -> tuple[float, float]:
     """Equity and gross exposure at the close, summed in four lanes that do not wait for each other."""
     whole = assets.shape[0] - assets.shape[0] % 4
@@ -253,8 +257,8 @@ def _check_margin(m: Machine, tape: Tape, t: int, worth: float, exposure: float)
 def _close_all(m: Machine, t: int, reason: float) -> None:
     for i in range(m.assets.shape[0]):
         a = int(m.assets[i, book.NEXT_TURN])
-        if m.assets[a, book.POSITION] != 0.0:
-            _queue(m, a, math.nan, reason, t)
+        if m.assets[a, book.EXPECTED] != 0.0:
+            _leave(m, a, reason, t)
 
 
 @jit(_nrt=False)
@@ -269,7 +273,7 @@ def _check_limits(m: Machine, tape: Tape, t: int, worth: float) -> None:
         m.account[book.DAY_HALTED] = 1.0
         enter_cash(m, t, book.NONE, book.DAY_STOP, 0.0)
         _close_all(m, t, book.DAY_LIMIT)
-    elif t >= m.account[book.DRAWDOWN_UNTIL] and worth <= m.account[book.PEAK] * (1.0 - m.rules[book.MAX_DRAWDOWN]):
+    if t >= m.account[book.DRAWDOWN_UNTIL] and worth <= m.account[book.PEAK] * (1.0 - m.rules[book.MAX_DRAWDOWN]):
         m.account[book.DRAWDOWN_UNTIL] = t + m.rules[book.DRAWDOWN_BARS]
         m.account[book.PEAK] = worth
         enter_cash(m, t, book.NONE, book.DRAWDOWN_STOP, 0.0)
@@ -285,57 +289,74 @@ def _exit_in_time(m: Machine, t: int) -> None:
     """Positions that have been held for as many bars as their policy allows leave at the next open."""
     for i in range(m.assets.shape[0]):
         a = int(m.assets[i, book.NEXT_TURN])
-        if m.assets[a, book.POSITION] != 0.0:
+        if m.assets[a, book.EXPECTED] != 0.0:
             p = int(m.assets[a, book.HELD_POLICY])
-            if t - m.assets[a, book.OPENED_AT] + 1.0 >= m.policies[p, book.EXIT_AFTER] and not _is_leaving(m, a):
-                _queue(m, a, math.nan, book.TIME_EXIT, t)
+            if t - m.assets[a, book.OPENED_AT] + 1.0 >= m.policies[p, book.EXIT_AFTER]:
+                _leave(m, a, book.TIME_EXIT, t)
 
 
 @jit(_nrt=False)
-def _is_leaving(m: Machine, a: int) -> bool:
-    """True when a market order that closes `a` waits for the next open."""
-    for i in range(m.counts[book.QUEUED]):
-        k = m.queue[i]
-        if int(m.orders[k, book.ASSET]) == a and math.isnan(m.orders[k, book.QUANTITY]):
-            return True
-    return False
+def _leave(m: Machine, a: int, reason: float, t: int) -> None:
+    """Whatever is held of `a` goes at the next open; decisions of this close are made as if it had gone."""
+    _queue(m, a, math.nan, reason, t)
+    m.assets[a, book.EXPECTED] = 0.0
+
+
+@jit(_nrt=False)
+def _send(m: Machine, tape: Tape, t: int, k: int) -> None:
+    """Let a checked market order wait for the next open; what it takes off a position is free for other entries."""
+    a = int(m.orders[k, book.ASSET])
+    before, held = m.assets[a, book.EXPECTED], m.assets[a, book.POSITION]
+    after = position_after(before, wanted(m, k, before), m.terms[a, book.LOTS])
+    freed = abs(before) - abs(after) if before * after >= 0.0 and before * held > 0.0 else 0.0
+    if m.account[book.PLANNED_AT] == t and freed > 0.0:
+        m.account[book.PLANNED_COUNT] -= 1.0 if after == 0.0 else 0.0
+        m.account[book.PLANNED_EXPOSURE] -= freed * tape.close[t, a]
+        m.account[book.PLANNED_HEAT] -= freed * risk_held(m, a, tape.close[t, a])
+    m.assets[a, book.EXPECTED] = after
+    m.queue[m.counts[book.QUEUED]] = k
+    m.counts[book.QUEUED] += 1
 
 
 @jit(_nrt=False)
 def _plan(m: Machine, tape: Tape, t: int) -> None:
-    """Count, gross exposure and heat of what is held at the close; orders placed on this bar are added as they come."""
+    """Count, gross exposure and heat of what is left when all that leaves on this close has gone: reducing orders fill
+    first. Orders placed on this bar are added as they come."""
     m.account[book.PLANNED_AT] = t
     m.account[book.PLANNED_COUNT] = m.account[book.PLANNED_EXPOSURE] = m.account[book.PLANNED_HEAT] = 0.0
     for a in range(m.assets.shape[0]):
-        held = abs(m.assets[a, book.POSITION])
-        if held > 0.0 and not _is_leaving(m, a):
+        held = abs(m.assets[a, book.EXPECTED])
+        if held > 0.0:
             m.account[book.PLANNED_COUNT] += 1.0
             m.account[book.PLANNED_EXPOSURE] += held * tape.close[t, a]
-            m.account[book.PLANNED_HEAT] += held * _risk_at_close(m, tape, t, a, a)
+            m.account[book.PLANNED_HEAT] += held * risk_held(m, a, tape.close[t, a])
 
 
 @jit(_nrt=False)
-def _risk_at_close(m: Machine, tape: Tape, t: int, a: int, p: int) -> float:
-    atr = tape.atr[t, a] if tape.atr.shape[0] > 0 else math.nan
-    return risk_per_unit(m, a, p, tape.close[t, a], atr)
+def _atr(tape: Tape, t: int, a: int) -> float:
+    """The ATR known at the close of `t`; NaN where there is none."""
+    return tape.atr[t, a] if tape.atr.shape[0] > 0 else math.nan
 
 
 @jit(_nrt=False)
 def _refusal(m: Machine, tape: Tape, t: int, k: int, quantity: float, worth: float) -> float:
     """The limit that forbids order `k` to trade `quantity`, or ALLOWED. What only reduces is never forbidden."""
     a, own = int(m.orders[k, book.ASSET]), m.orders[k, book.POLICY]
-    position = m.assets[a, book.POSITION]
-    if not is_adding(position, quantity):
+    before, close = m.assets[a, book.EXPECTED], tape.close[t, a]
+    if m.account[book.LIMITED] == 0.0 or not is_adding(before, quantity):
         return book.ALLOWED
     halt = book.DAY_HALT if m.account[book.DAY_HALTED] == 1.0 else halt_of(m, a, t + 1)
     if halt != book.ALLOWED:
         return halt
     if m.account[book.PLANNED_AT] != t:
         _plan(m, tape, t)
-    added = max(abs(position + quantity) - abs(position), 0.0)
-    count = m.account[book.PLANNED_COUNT] + (1.0 if position == 0.0 else 0.0)
-    exposure = m.account[book.PLANNED_EXPOSURE] + added * tape.close[t, a]
-    heat = m.account[book.PLANNED_HEAT] + added * _risk_at_close(m, tape, t, a, int(own) if own >= 0.0 else a)
+    after, stop = abs(before + quantity), risk_held(m, a, close)
+    count = m.account[book.PLANNED_COUNT] + (1.0 if before == 0.0 else 0.0)
+    exposure = m.account[book.PLANNED_EXPOSURE] + (after - abs(before)) * close
+    heat = m.account[book.PLANNED_HEAT] + (after - abs(before)) * stop
+    if before * quantity <= 0.0:  # a new position, or what a flip opens: all of it by the stop that it will have
+        risk = risk_of_policy(m, int(own) if own >= 0.0 else a, close, _atr(tape, t, a))
+        heat = m.account[book.PLANNED_HEAT] - abs(before) * stop + after * risk
     if count > m.rules[book.MAX_POSITIONS]:
         return book.TOO_MANY_POSITIONS
     if exposure > m.rules[book.MAX_EXPOSURE] * worth * (1.0 + 1e-9):
@@ -361,8 +382,12 @@ def _needs_atr(m: Machine, p: int) -> bool:
 
 
 @jit(_nrt=False)
-def _is_contradictory(m: Machine, p: int, side: float, price: float) -> bool:
-    """True when policy `p` names a stop that is no loss, or a target that is no gain, for an entry at `price`."""
+def _is_contradictory(m: Machine, p: int, side: float, price: float, atr: float) -> bool:
+    """True when for an entry at `price` policy `p` names a stop that is no loss, a target that is no gain, or a
+    break-even move beyond the price that triggers it."""
+    trigger = level_at(m.policies[p, book.EVEN_AT], m.policies[p, book.EVEN_UNIT], price, atr, side)
+    if (trigger - price * (1.0 + side * m.policies[p, book.EVEN_OFFSET])) * side <= 0.0:
+        return True
     stop = (m.policies[p, book.STOP_AT] - price) * side
     if m.policies[p, book.STOP_UNIT] == book.LEVEL_ITSELF and stop >= 0.0:
         return True
@@ -388,7 +413,7 @@ def _place(m: Machine, tape: Tape, t: int, k: int, worth: float) -> None:
     flip is asked when it fills, because what it closes is never forbidden.
     """
     a, quantity, kind = int(m.orders[k, book.ASSET]), m.orders[k, book.QUANTITY], m.orders[k, book.KIND]
-    close, position = tape.close[t, a], m.assets[a, book.POSITION]
+    close, position = tape.close[t, a], m.assets[a, book.EXPECTED]
     cause, market, flips = book.ALLOWED, kind == book.MARKET, quantity * position < 0.0
     if m.orders[k, book.REDUCES] == 0.0:
         p = int(m.orders[k, book.POLICY]) if m.orders[k, book.POLICY] >= 0.0 else a
@@ -401,17 +426,16 @@ def _place(m: Machine, tape: Tape, t: int, k: int, worth: float) -> None:
             cause = book.BELOW_MINIMUM
         elif opens and _needs_atr(m, p) and math.isnan(tape.atr[t, a]):
             cause = book.NO_DISTANCE
-        elif opens and _is_contradictory(m, p, math.copysign(1.0, quantity), price):
+        elif opens and _is_contradictory(m, p, math.copysign(1.0, quantity), price, _atr(tape, t, a)):
             cause = book.WRONG_SIDE
         elif market or not flips:
             cause = _refusal(m, tape, t, k, quantity, worth)
-            if cause != book.ALLOWED and flips and not _is_leaving(m, a):
-                _queue(m, a, -position, m.orders[k, book.REASON], t)
+            if cause != book.ALLOWED and flips:
+                _send(m, tape, t, new_order(m, a, book.MARKET, -position, m.orders[k, book.REASON], t))
     if cause != book.ALLOWED:
         _refuse(m, k, t, cause)
     elif market:
-        m.queue[m.counts[book.QUEUED]] = k
-        m.counts[book.QUEUED] += 1
+        _send(m, tape, t, k)
     else:
         if m.orders[k, book.KIND] == book.TRAILING:
             trail(m.orders, k, close)
@@ -443,32 +467,40 @@ def _follow_script(m: Machine, tape: Tape, script: np.ndarray, t: int, worth: fl
 
 
 @jit(_nrt=False, forceinline=True)
-def _decide(m: Machine, tape: Tape, target: np.ndarray, t: int, a: int, worth: float, plain: bool) -> None:
-    """Turn the target of symbol `a` known at the close of `t` into a market order. `plain`: nothing can forbid it."""
-    wanted, position, close = target[t, a], m.assets[a, book.POSITION], tape.close[t, a]
-    if wanted * m.assets[a, book.BLOCKED] > 0.0:
+def _decide(m: Machine, tape: Tape, target: np.ndarray, t: int, a: int, worth: float, plain: bool, turn: int) -> None:
+    """Turn the target of symbol `a` known at the close of `t` into a market order. `plain`: nothing can forbid it.
+
+    `turn`: _ALL, or which orders are placed now. A symbol that leaves anyway trades from zero: an entry on the other
+    side, or by an event, fills at the same open; a weight of the side that leaves asks for nothing.
+    """
+    aim, position, close = target[t, a], m.assets[a, book.EXPECTED], tape.close[t, a]
+    if aim * m.assets[a, book.BLOCKED] > 0.0:
         return
     m.assets[a, book.BLOCKED] = 0.0
+    held = m.assets[a, book.POSITION]
+    if position != held and (position != 0.0 or (m.rules[book.EVENTS] == 0.0 and aim * held > 0.0)):
+        return
     lots, minimum = m.terms[a, book.LOTS], m.terms[a, book.MINIMUM]
     if m.rules[book.IN_UNITS] == 1.0:
-        quantity = quantity_to_reach(wanted, position, close, lots, minimum)
+        quantity = quantity_to_reach(aim, position, close, lots, minimum)
     else:
-        quantity = order_quantity(wanted, m.rules[book.BAND], worth, close, position, lots, minimum)
+        quantity = order_quantity(aim, m.rules[book.BAND], worth, close, position, lots, minimum)
     if quantity != 0.0:
         if plain:
             _queue(m, a, quantity, book.SIGNAL, t)
-        elif not _is_leaving(m, a):
+            m.assets[a, book.EXPECTED] = position_after(position, quantity, lots)
+        elif turn == _ALL or (turn == _ADDING) == is_adding(position, quantity):
             _place(m, tape, t, new_order(m, a, book.MARKET, quantity, book.SIGNAL, t), worth)
-    elif (lots > 0.0 or minimum > 0.0) and (t == 0 or target[t - 1, a] != wanted):
-        _record_small(m, wanted if m.rules[book.IN_UNITS] == 1.0 else wanted * max(worth, 0.0) / close, a, t)
+    elif turn != _REDUCING and (lots > 0.0 or minimum > 0.0) and (t == 0 or target[t - 1, a] != aim):
+        _record_small(m, aim if m.rules[book.IN_UNITS] == 1.0 else aim * max(worth, 0.0) / close, a, t)
 
 
 @jit(_nrt=False)
-def _record_small(m: Machine, wanted: float, a: int, t: int) -> None:
-    """Record the order towards `wanted` units that is too small for the market; drift of a weight is no order."""
-    position, lots = m.assets[a, book.POSITION], m.terms[a, book.LOTS]
-    missing = wanted - position
-    if missing == 0.0 or (wanted * position > 0.0 and m.rules[book.IN_UNITS] == 0.0):
+def _record_small(m: Machine, aim: float, a: int, t: int) -> None:
+    """Record the order towards `aim` units that is too small for the market; drift of a weight is no order."""
+    position, lots = m.assets[a, book.EXPECTED], m.terms[a, book.LOTS]
+    missing = aim - position
+    if missing == 0.0 or (aim * position > 0.0 and m.rules[book.IN_UNITS] == 0.0):
         return
     k = new_order(m, a, book.MARKET, missing, book.SIGNAL, t)
     less = lots > 0.0 and math.floor(abs(missing) * lots + 1e-9) == 0.0
@@ -476,18 +508,27 @@ def _record_small(m: Machine, wanted: float, a: int, t: int) -> None:
 
 
 @jit(_nrt=False)
-def _is_settled(assets: np.ndarray, a: int, wanted: float, worth: float, drifts: bool) -> bool:
-    """True when target `wanted` obviously asks for nothing, so that the common bar stays short."""
-    position = assets[a, book.POSITION]
-    if wanted != wanted:
-        assets[a, book.BLOCKED] = 0.0
+def _is_settled(assets: np.ndarray, a: int, aim: float, worth: float, drifts: bool) -> bool:
+    """True when target `aim` obviously asks for nothing, so that the common bar stays short."""
+    position = assets[a, book.EXPECTED]
+    if aim != aim:
         return True
     if worth <= 0.0:
         return False
-    if wanted * assets[a, book.BLOCKED] > 0.0:
+    if aim * assets[a, book.BLOCKED] > 0.0:
         return True
     assets[a, book.BLOCKED] = 0.0
-    return (wanted == 0.0 and position == 0.0) or (not drifts and wanted * position > 0.0)
+    return (aim == 0.0 and position == 0.0) or (not drifts and aim * position > 0.0)
+
+
+@jit(_nrt=False)
+def _decide_in_turns(m: Machine, tape: Tape, target: np.ndarray, t: int, worth: float, drifts: bool) -> None:
+    """Decisions of a close under limits: first those that reduce a position, then those that need the room."""
+    for turn in range(_REDUCING, _ADDING + 1):
+        for i in range(0 if _is_silent(target, t) else target.shape[1]):
+            a = int(m.assets[i, book.NEXT_TURN])
+            if not _is_settled(m.assets, a, target[t, a], worth, drifts):
+                _decide(m, tape, target, t, a, worth, False, turn)
 
 
 @jit(_nrt=False)
@@ -499,15 +540,6 @@ def _is_silent(target: np.ndarray, t: int) -> bool:
     for a in range(target.shape[1]):
         known += 1 if target[t, a] == target[t, a] else 0
     return known == 0
-
-
-@jit(_nrt=False)
-def _protects(m: Machine) -> bool:
-    """True when a policy may close a position by itself, and block the way back until the target changes."""
-    for p in range(m.policies.shape[0]):
-        if m.policies[p, book.PROTECTS] == 1.0 or m.policies[p, book.EXIT_AFTER] != math.inf:
-            return True
-    return False
 
 
 @jit(_nrt=False)
@@ -543,6 +575,8 @@ def _restricts(m: Machine) -> bool:
     """True when a policy may refuse an entry: its distance is not known yet, or its level lies on the wrong side."""
     for p in range(m.policies.shape[0]):
         if _needs_atr(m, p) or m.policies[p, book.STOP_UNIT] == book.LEVEL_ITSELF:
+            return True
+        if not math.isnan(m.policies[p, book.EVEN_AT]) and m.policies[p, book.EVEN_UNIT] != book.FRACTION:
             return True
         for rung in range(int(m.policies[p, book.RUNGS])):
             if m.policies[p, book.RUNG + 3 * rung + 1] == book.LEVEL_ITSELF:
@@ -583,8 +617,11 @@ def _rest(m: Machine, tape: Tape, script: np.ndarray, t: int, spawn: int) -> boo
 @jit(_nrt=False)
 def _hold(m: Machine, tape: Tape, t: int, worth: float, exposure: float) -> float:
     """What the close brings besides being marked: margin, limits, time exits; returns the equity after it."""
-    if m.rules[book.MAINTENANCE] > 0.0 and exposure > 0.0:
-        worth = _check_margin(m, tape, t, worth, exposure)
+    if m.rules[book.MAINTENANCE] > 0.0:
+        if exposure > 0.0:
+            worth = _check_margin(m, tape, t, worth, exposure)
+        else:
+            m.account[book.CALLED] = 0.0
     _check_limits(m, tape, t, worth)
     m.account[book.EQUITY] = worth
     _exit_in_time(m, t)
@@ -620,7 +657,7 @@ def advance(
     drifts = m.rules[book.BAND] != math.inf or m.rules[book.IN_UNITS] == 1.0
     finer, count, rows = tape.fine_first.shape[0] > 0, target.shape[1] if target.shape[0] > 0 else 0, -1
     glides = assets.shape[0] == 1 and not (attended or finer or carries or funded)
-    blocks = margined or _protects(m)
+    in_turns = limited and assets.shape[0] > 1
     t = counts[book.NEXT_BAR]
     while t < stop:
         waits = counts[book.QUEUED] == 0 and counts[book.SCRIPTED] == script.shape[0] and assets[0, book.TIMED] == 0.0
@@ -637,10 +674,10 @@ def advance(
             if counts[book.WALKED] == 0:
                 if funded:
                     _fund_at_open(m, tape, t)
-                if margined:
-                    _watch_margins(m, tape, t)
                 if counts[book.QUEUED] > 0:
                     _fill_queue(m, tape, t)
+                if margined:
+                    watch_margins(m, tape, t, -1)
             acts = counts[book.LINKED] > 0 and (finer or not _is_quiet(assets, tape.high, tape.low, t))
             if acts and not _rest(m, tape, script, t, spawn):
                 break
@@ -653,10 +690,12 @@ def advance(
             equities[t - first] = worth
             if exposure > 0.0:
                 account[book.IN_MARKET] += 1.0
-        for i in range(count if blocks or not _is_silent(target, t) else 0):
+        if in_turns:
+            _decide_in_turns(m, tape, target, t, worth, drifts)
+        for i in range(0 if in_turns or _is_silent(target, t) else count):
             a = int(m.assets[i, book.NEXT_TURN])
             if not _is_settled(assets, a, target[t, a], worth, drifts):
-                _decide(m, tape, target, t, a, worth, plain)
+                _decide(m, tape, target, t, a, worth, plain, _ALL)
         if counts[book.SCRIPTED] < script.shape[0]:
             _follow_script(m, tape, script, t, worth)
         t += 1

@@ -37,7 +37,8 @@ class Order(Parameters):
 
     market; limit (`limit`); stop (`stop`); stop_limit (both); trailing_stop (`trail` behind the best price since
     placing). Orders of one `group` cancel each other when one fills. `exits` protects the position that the order opens
-    (a bracket). `spacing` lets a limit order come back on the other side, that far away, whenever it fills (a grid).
+    (a bracket); an order that only adds leaves the position the exits it has. `spacing` lets a limit order come back on
+    the other side, that far away, whenever it fills (a grid).
     """
 
     time: Time = Field(description="open time of the bar on whose close the order is placed")

@@ -230,14 +230,7 @@ def _takes_everything(lanes: np.ndarray, count: int) -> bool:
 
 @_inlined
 def _walk(
-    lanes: np.ndarray,
-    count: int,
-    middle: float,
-    reach: float,
-    kept: np.ndarray,
-    found: int,
-    wealth: float,
-    peak: float,
+    lanes: np.ndarray, count: int, middle: float, reach: float, kept: np.ndarray, found: int, wealth: float, peak: float
 ) -> tuple[int, float, float]:
     """Multiply a block out in the order of time, note wealth and peak after each return; returns the last ones.
 

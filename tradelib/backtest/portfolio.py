@@ -89,13 +89,13 @@ def _targets(given: Any, panel: Panel, what: str, kept: np.ndarray | None = None
         )
     return targets
 
-# %% ../../nbs/backtest/09_portfolio.ipynb #81993701
+# %% ../../nbs/backtest/09_portfolio.ipynb #365b3819
 Schedule = Literal["daily", "weekly", "monthly", "quarterly", "yearly"]
 _PERIODS = {"daily": "D", "weekly": "W", "monthly": "M", "quarterly": "Q", "yearly": "Y"}
 
 
 def rebalance_rows(index: pd.DatetimeIndex, schedule: Schedule | int) -> np.ndarray:
-    """Bool `(n,)`: true on the last bar of each period (UTC calendar), or on every so many bars from the first on."""
+    """Bool `(n,)`: true on the last bar of each period (UTC calendar), or on every so many bars of the data."""
     if isinstance(schedule, int | np.integer) and not isinstance(schedule, bool) and schedule > 0:
         return np.arange(len(index)) % int(schedule) == 0
     if not isinstance(schedule, str) or schedule not in _PERIODS:
@@ -131,9 +131,10 @@ def run_weights(
 ) -> Result:
     """Backtest target weights (fractions of equity, time x symbol, signed) and count it as a trial.
 
-    NaN is no opinion: the units held of that symbol stay, whatever is decided for the others on the same bar.
-    `rebalance`: keep the decisions of a schedule only; the other rows are not looked at. `band`: drift of a weight
-    tolerated before trading; None trades entries, exits and flips only. Gross weights beyond the market's
+    NaN is no opinion: the units held of that symbol stay, whatever is decided for the others on the same bar, and a
+    symbol that an exit has closed stays out. `rebalance`: keep the decisions of a schedule only (a number of bars is
+    counted from the first of the data); the other rows are not looked at. `band`: drift of a weight tolerated before
+    trading; None trades entries, exits and flips only. Gross weights beyond the market's
     `maximum_leverage` are refused. The rest as in `run`.
     """
     check_settings(costs=costs, market=market, exits_policy=exits_policy, scale_in=scale_in, limits=limits)

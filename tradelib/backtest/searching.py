@@ -6,19 +6,19 @@ import itertools
 import math
 import time
 from collections.abc import Mapping, Sequence, Set
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from tradelib.backtest import sweeping
 from tradelib.backtest.boundary import is_number, is_whole, shown
 from tradelib.backtest.points import FIGURES, Maker
-from tradelib.backtest.sweeping import Job, point_key, valid_points
+from tradelib.backtest.sweeping import Bar, Job, point_key, valid_points
 from tradelib.data.panel import Panel
 from tradelib.errors import ParameterError, require
 from tradelib.parameters import nearest
 
-__all__ = ["Proposals", "check", "common_start", "corners", "is_range", "plain", "run_search"]
+__all__ = ["Proposals", "check", "common_start", "corners", "is_range", "plain", "progress_bar", "run_search"]
 
 _CORNERS = 256
 
@@ -142,6 +142,13 @@ def check(by: str, trials: int, batch: int, timeout: float | None) -> None:
             raise ParameterError(f"{name} must be a whole number from 1 on; got {value!r}")
     if timeout is not None and not (is_number(timeout) and timeout > 0):
         raise ParameterError(f"timeout must be a positive number of seconds; got {timeout!r}")
+
+
+def progress_bar(total: int) -> Bar:
+    """A bar that counts questions asked, and says that this is a search."""
+    bar: Any = sweeping.progress_bar(total)
+    bar.set_description("search")
+    return cast(Bar, bar)
 
 
 def run_search(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tradelib.backtest.look import themed
 from tradelib.errors import require
 from tradelib.risk.exits import Distance
 
@@ -24,7 +25,6 @@ _FRACTIONS = (
 _COUNTS = ("trades", "orders", "rejected_orders")
 _LENGTHS = ("stop_loss", "trailing_stop", "trailing_activation", "break_even", "break_even_offset")
 _BEST = "#d55e00"
-_FONT = {"family": "system-ui, sans-serif", "size": 12}
 _MARK = {"symbol": "star", "size": 15, "color": _BEST, "line": {"color": "white", "width": 1}}
 
 
@@ -106,7 +106,7 @@ def _colours(values: np.ndarray) -> dict[str, Any]:
 def _figure(trace: Any, title: str, **axes: str) -> Any:
     graphs = require("plotly.graph_objects", "research")
     figure = graphs.Figure(trace)
-    figure.update_layout(template="plotly_white", font=_FONT, margin={"l": 70, "r": 30, "t": 70, "b": 60})
+    themed(figure).update_layout(margin={"l": 70, "r": 30, "t": 70, "b": 60})
     figure.update_layout(title={"text": title, "x": 0.01})
     figure.update_layout(showlegend=False, **{f"{name}_title": text for name, text in axes.items()})
     return figure
@@ -182,7 +182,8 @@ def parallel_coordinates(frame: pd.DataFrame, axes: Sequence[str], by: str) -> A
     if len(shown):
         told = f"{told}: best {values[-1]:{form}} at {_place(axes, [shown[axis].iloc[-1] for axis in axes])}"
     figure = _figure(graphs.Parcoords(dimensions=dimensions, line={**line, **_colours(values)}), told)
-    return figure.update_layout(margin={"l": 80, "r": 60, "t": 110, "b": 40})
+    # plotly outlines these labels in the colour of the paper, and draws their axes black
+    return figure.update_layout(margin={"l": 80, "r": 60, "t": 110, "b": 40}, paper_bgcolor="white")
 
 
 def _dimension(values: pd.Series, name: str, order: Iterable[Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +16,7 @@ from tradelib.backtest.boundary import is_whole, shown
 from tradelib.backtest.decision import DecisionRule
 from tradelib.backtest.engine import evaluate
 from tradelib.backtest.points import FIGURES, Point, make_point
-from tradelib.backtest.result import Result
+from tradelib.backtest.result import Result, figure_text
 from tradelib.backtest.searching import plain
 from tradelib.backtest.sweeping import Job
 from tradelib.backtest.trials import Trial, TrialBatch, TrialLedger, family_of
@@ -23,7 +24,7 @@ from tradelib.backtest.wiring import setting_of
 from tradelib.errors import ParameterError
 from tradelib.parameters import nearest
 
-__all__ = ["SweepResult", "watched"]
+__all__ = ["SweepResult", "sweep_card", "watched"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -105,8 +106,80 @@ class SweepResult:
         return f"SweepResult({counts}{state})"
 
     def _repr_html_(self) -> str:
-        top = self.frame.nlargest(5, "sharpe_ratio") if len(self.frame) else self.frame
-        return f"<p>{self!r}</p>" + top.to_html(border=0)
+        return sweep_card(self)
+
+
+_SHOWN = 5
+_CARD = {
+    "total_return": "return",
+    "sharpe_ratio": "Sharpe ratio",
+    "maximum_drawdown": "drawdown",
+    "trades": "trades",
+}
+
+
+def sweep_card(result: SweepResult) -> str:
+    """HTML: what was swept, what came of it, and the best points with their figures as on the card of a result."""
+    strategy, *where = result.batch.family.split("|")
+    title, place = html.escape(f"Sweep of {strategy}"), html.escape(f"on {', '.join(where)}")
+    return (
+        '<div style="font:13px system-ui,sans-serif;width:fit-content;max-width:97%;padding:.6em .9em;overflow-x:auto;'
+        'border-radius:6px;border:1px solid rgba(128,128,128,.4)">'
+        f'<b>{title}</b> <span style="opacity:.7">{place}</span>'
+        f"<div>{html.escape(_counts(result))}</div>{_notes(result)}{_best_points(result)}</div>"
+    )
+
+
+def _counts(result: SweepResult) -> str:
+    points, known = len(result.frame), len(result.frame) - result.new_trials
+    trials = f"{result.new_trials:,} counted as new trials" + (f", {known:,} known before" if known else "")
+    return f"{points:,} points, {trials}; {len(result.skipped):,} skipped"
+
+
+def _notes(result: SweepResult) -> str:
+    """What a reader must not overlook: that points are missing, and why others were left out."""
+    notes = ["⚠ interrupted: hand it over as resume to go on"] if result.interrupted else []
+    if result.skipped:
+        notes.append(f"the first of those skipped: {result.skipped[0]['reason']}")
+    return "".join(f'<div style="opacity:.8">{html.escape(note)}</div>' for note in notes)
+
+
+def _names(axes: Sequence[str]) -> list[str]:
+    """The last part of each path, or the whole path where two end alike."""
+    ends = [axis.rpartition(".")[2] for axis in axes]
+    return [end if ends.count(end) == 1 else axis for end, axis in zip(ends, axes, strict=True)]
+
+
+def _values(result: SweepResult, row: int) -> list[str]:
+    """The parameters of a point as text."""
+    shown = (sweep_plots.label(value, axis) for axis, value in result.point(row).items())
+    return [f"{value:.6g}" if isinstance(value, float) else str(value) for value in shown]
+
+
+def _best_points(result: SweepResult) -> str:
+    """Table of the best points; of the first ones where no point has a Sharpe ratio."""
+    frame = result.frame
+    if frame.empty:
+        return ""
+    ranked = bool(frame["sharpe_ratio"].notna().any())
+    rows = (frame.nlargest(_SHOWN, "sharpe_ratio") if ranked else frame.head(_SHOWN)).index
+    which = "best by Sharpe ratio" if ranked else "first, because none has a Sharpe ratio"
+    head = _line(["row", *_names(result.axes), *_CARD.values()], "th")
+    body = "".join(_line([str(row), *_values(result, row), *_texts(frame, row)], "td") for row in rows)
+    told = f"the {len(rows)} {which}" if len(rows) < len(frame) else "all points" + (f", the {which} first" * ranked)
+    look = "border-collapse:collapse;margin:.1em 0 0 0;font:inherit;font-variant-numeric:tabular-nums"
+    caption = f'<div style="opacity:.7;margin-top:.5em">{told}</div>'
+    return f'{caption}<table style="{look}"><thead>{head}</thead><tbody>{body}</tbody></table>'
+
+
+def _texts(frame: pd.DataFrame, row: int) -> list[str]:
+    return [figure_text(name, float(frame[name].iloc[row])) for name in _CARD]
+
+
+def _line(cells: Sequence[str], tag: str) -> str:
+    look = "text-align:right;padding:.15em 0 .15em 1.4em;white-space:nowrap;border:0"
+    look += ";font-weight:600;border-bottom:1px solid rgba(128,128,128,.4)" if tag == "th" else ""
+    return "<tr>" + "".join(f'<{tag} style="{look}">{html.escape(cell)}</{tag}>' for cell in cells) + "</tr>"
 
 
 def watched(

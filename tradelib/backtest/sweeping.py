@@ -257,18 +257,31 @@ class Job:
     def _remember(self, rows: range) -> None:
         """Take known figures over, after one of them was found again: bit for bit, or the code has changed."""
         known = [row for row in rows if self._keys[row] in self.known]
+        if known:
+            self._prove(self.changes[known[0]], self.points[known[0]])
         for row in known:
             self.figures[row], self.done[row] = self.known[self._keys[row]], True
-        if known and not self._is_proven:
-            point, self._is_proven = self.points[known[0]], True
-            again = evaluate_block([point], self._shared_by(point))[0]
-            if not np.array_equal(again, self.figures[known[0]], equal_nan=True):
-                raise ParameterError(
-                    f"resume: the point {self.changes[known[0]]} has other figures now: the code of the strategy or of "
-                    "the engine has changed since. Start anew"
-                )
         if self.bar is not None:
             self.bar.update(len(known))
+
+    def _prove(self, change: Mapping[str, Any], point: Point) -> None:
+        """Find the known figures of one point again, once, before any of them are taken over."""
+        if self._is_proven:
+            return
+        again = evaluate_block([point], self._shared_by(point))[0]
+        if not np.array_equal(again, self.known[point_key(change)], equal_nan=True):
+            raise ParameterError(
+                f"resume: the point {change} has other figures now: the code of the strategy or of the engine has "
+                "changed since. Start anew"
+            )
+        self._is_proven = True
+
+    def _prove_first(self, changes: Sequence[dict[str, Any]]) -> None:
+        """Prove the first of `changes` that is known, before the others are evaluated and counted."""
+        for change in changes if self.known else ():
+            if point_key(change) in self.known:
+                self._prove(change, self.maker(change))
+                return
 
     def run(self, rows: Sequence[int]) -> None:
         """Evaluate the points in `rows` that are not done."""
@@ -280,6 +293,7 @@ class Job:
 
     def run_made(self, changes: Sequence[dict[str, Any]], skipped: list[dict[str, Any]]) -> None:
         """Evaluate points while later ones are being made; `skipped` gets those that are no valid rule."""
+        self._prove_first(changes)
         run_threads(self._made(changes, skipped), self.take, self.setup.threads)
         if not self.points:
             raise ParameterError(no_valid(skipped))

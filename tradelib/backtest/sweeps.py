@@ -140,10 +140,11 @@ def sweep(
 ) -> SweepResult:
     """Backtest every point on the bars of one symbol; each is counted as a trial. Arguments as in `run`.
 
-    `grid`: parameter path -> values, or a list of points (as from `random_points`). With `progress` a bar shows rate
-    and remaining time. Interrupted, it returns the finished points, marked `interrupted`. `resume`: that result, or a
-    file: finished points are kept there while the sweep runs, and the same call goes on where it ended. `workers`:
-    threads (default: one per core). `client`: a Dask client to run on.
+    `grid`: parameter path -> values, or a list of points (as from `random_points`). Without `start` all accounts begin
+    after the longest warm-up among the points. With `progress` a bar shows rate and remaining time. Interrupted, it
+    returns the finished points, marked `interrupted`. `resume`: that result, or a file: finished points are kept there
+    while the sweep runs, and the same call goes on where it ended. `workers`: threads (default: one per core).
+    `client`: a Dask client to run on.
     """
     _check_places(resume, ledger)
     how: dict[str, Any] = {"finer": finer, "funding": funding, "workers": workers, "client": client}
@@ -214,7 +215,8 @@ def search(
         "direction": direction,
     }
     asked |= {"seed": seed, "sampler": type(sampler).__name__, "batch": batch}
-    job = sweeping.begin(setup, maker, {"search": asked}, resume, trials, progress)
+    job = sweeping.begin(setup, maker, {"search": asked}, resume, trials, progress=False)
+    job.bar = searching.progress_bar(trials) if progress else None
     skipped: list[dict[str, Any]] = []
     how = {"by": by, "trials": trials, "batch": batch, "timeout": timeout, "skipped": skipped}
     return watched(job, lambda: searching.run_search(job, proposals, **how), skipped, ledger)

@@ -20,30 +20,24 @@ import numpy as np
 from tradelib._jit import jit
 from tradelib.backtest import book
 from tradelib.backtest.book import Machine, Tape
-from tradelib.backtest.execution import enter_cash, execute, finish, refresh_window, trail
+from tradelib.backtest.execution import (
+    enter_cash,
+    execute,
+    finish,
+    others,
+    refresh_window,
+    trail,
+    watch_margins,
+)
 
-__all__ = ["expire", "follow", "others", "walk"]
+__all__ = ["expire", "follow", "walk"]
 
 _ADVERSE, _FAVOURABLE, _RETURNING, _CLOSING = range(4)
 """Legs of a walk: to the adverse extreme; to the favourable one; for orders that must not have seen that, from the
 adverse extreme to the close; and for all from the favourable extreme to the close."""
 
 
-@jit(_nrt=False)
-def others(m: Machine, tape: Tape, t: int, row: int, a: int) -> tuple[float, float]:
-    """Signed and absolute value of the positions besides `a`, at the open of the bar (or of its finer bar `row`)."""
-    value, exposure = 0.0, 0.0
-    if m.assets.shape[0] > 1:
-        for i in range(m.assets.shape[0]):
-            position = m.assets[i, book.POSITION]
-            if i != a and position != 0.0:
-                price = tape.fine_open[row, i] if row >= 0 else tape.open[t, i]
-                value += position * price
-                exposure += abs(position) * price
-    return value, exposure
-
-
-@jit(_nrt=False)
+@jit(_nrt=False, forceinline=True)
 def _first_beyond(orders: np.ndarray, assets: np.ndarray, a: int, price: float) -> int:
     """The working order whose level `price` has reached: protective ones first, then as they were placed; -1: none."""
     found = -1
@@ -64,7 +58,7 @@ def _comes_first(orders: np.ndarray, k: int, other: int) -> bool:
     return k < other if stop == other_stop else stop
 
 
-@jit(_nrt=False)
+@jit(_nrt=False, forceinline=True)
 def _next_on_leg(
     orders: np.ndarray, assets: np.ndarray, a: int, start: float, end: float, oldest: float, newest: float, any_: bool
 ) -> int:
@@ -116,8 +110,11 @@ def _act(m: Machine, tape: Tape, t: int, row: int, k: int, price: float, at_open
 @jit(_nrt=False)
 def _meet(m: Machine, tape: Tape, t: int, row: int, a: int, k: int, price: float, at_open: bool) -> None:
     """Let order `k` act at `price`."""
-    if _act(m, tape, t, row, k, price, at_open) or m.orders[k, book.STATUS] != book.WORKING:
+    filled = _act(m, tape, t, row, k, price, at_open)
+    if filled or m.orders[k, book.STATUS] != book.WORKING:
         refresh_window(m.orders, m.assets, a)
+    if filled and m.rules[book.MAINTENANCE] > 0.0:
+        watch_margins(m, tape, t, row)
 
 
 @jit(_nrt=False)

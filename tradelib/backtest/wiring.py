@@ -96,8 +96,35 @@ def build_tape(
 
 def _finer_bars(panel: Panel, finer: Panel) -> dict[str, np.ndarray]:
     finer = finer if finer.symbols == panel.symbols else finer.select(panel.symbols)
-    prices = {f"fine_{name}": getattr(finer, name) for name in ("open", "high", "low", "close")}
-    return {"fine_first": nest(panel, finer), **prices}
+    first = nest(panel, finer)
+    return {"fine_first": first, **_whole_bars(panel, finer, first)}
+
+
+def _whole_bars(panel: Panel, finer: Panel, first: np.ndarray) -> dict[str, np.ndarray]:
+    """Prices of the finer bars; where those of a bar do not make up the bar, it stands in the place of the first one.
+
+    Some of them are missing then, or come from another source: what they leave out must not switch a stop off. The
+    others of that bar have its open, for what is valued there, and no high or low, so that nothing acts on them.
+    """
+    prices = {name: getattr(finer, name) for name in ("open", "high", "low", "close")}
+    bars = np.flatnonzero(np.diff(first))
+    begin, end = first[bars], first[bars + 1]
+    high = np.maximum.reduceat(prices["high"][: first[-1]], begin)
+    low = np.minimum.reduceat(prices["low"][: first[-1]], begin)
+    made = {"open": prices["open"][begin], "high": high, "low": low, "close": prices["close"][end - 1]}
+    whole = np.ones(high.shape, bool)
+    for name, values in made.items():
+        told = getattr(panel, name)[bars]
+        whole &= np.abs(values - told) <= 1e-9 * told
+    if not whole.all():
+        prices = {name: values.copy() for name, values in prices.items()}
+    for i, a in np.argwhere(~whole):
+        rows, t = slice(begin[i] + 1, end[i]), bars[i]
+        prices["open"][rows, a] = panel.open[t, a]
+        prices["high"][rows, a] = prices["low"][rows, a] = prices["close"][rows, a] = np.nan
+        for name, values in prices.items():
+            values[begin[i], a] = getattr(panel, name)[t, a]
+    return {f"fine_{name}": values for name, values in prices.items()}
 
 
 def needed_atr(exits: Exits | None, scale_in: ScaleIn | None = None) -> int | None:
@@ -130,6 +157,7 @@ def account(
     limits: Limits | None = None,
     band: float | None = 0.0,
     in_units: bool = False,
+    events: bool = False,
     script: np.ndarray | None = None,
     policies: np.ndarray | None = None,
     atr_window: int | None = None,
@@ -140,15 +168,21 @@ def account(
     """The machine, wired: from a checked panel, targets `(n, a)` and policies to a `Result` (`more`: its fields).
 
     `band`: drift of a weight tolerated before trading, None where drift is never traded. `in_units`: targets are units
-    of the asset, not weights. `script`, `policies`: explicit orders, and what protects each of them.
+    of the asset, not weights. `events`: each of them is asked for anew, whatever was before. `script`, `policies`:
+    explicit orders, and what protects each of them. Raises `ParameterError` for two windows of the ATR.
     """
     costs, market, cash = costs or Costs(), market or Market(), check_cash(cash)
     rules = translate.account_rules(costs, market, limits, band, panel.periods_per_year)
-    rules[book.IN_UNITS] = float(in_units)
+    rules[book.IN_UNITS], rules[book.EVENTS] = float(in_units), float(events)
     table = translate.policy_table(panel.symbols, exits, scale_in, limits)
     table = table if policies is None else np.vstack([table, policies])
     machine = _new_machine(panel, first, costs, market, cash, rules, table)
-    atr_window = needed_atr(exits, scale_in) or atr_window
+    own = needed_atr(exits, scale_in)
+    if own is not None and atr_window is not None and own != atr_window:
+        raise ParameterError(
+            f"the orders measure distances in ATRs of {atr_window} bars, exits_policy in ATRs of {own}: use one window"
+        )
+    atr_window = atr_window if own is None else own
     tape = build_tape(panel, limits=limits, atr_window=atr_window, finer=finer, funding=funding)
     simulation = simulate(machine, tape, targets, script=script, first=first)
     told = {"costs": costs, "market": market, "initial_cash": cash, "panel": panel, "first": first}

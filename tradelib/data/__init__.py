@@ -12,6 +12,7 @@ from tradelib.data.bars import (
 )
 from tradelib.data.exchange import GapReport, download_history, report_gaps
 from tradelib.data.files import import_csv, read_bars, write_bars
+from tradelib.data.panel import Panel, as_panel
 from tradelib.data.quality import QualityReport, QualityRules, check_quality
 from tradelib.data.repair import RepairReport, repair
 from tradelib.data.sources import embedded, list_embedded
@@ -20,10 +21,12 @@ from tradelib.data.timeframes import Timeframe, expected_times, parse_timeframe,
 __all__ = [
     "COLUMNS",
     "GapReport",
+    "Panel",
     "QualityReport",
     "QualityRules",
     "RepairReport",
     "Timeframe",
+    "as_panel",
     "check_bars",
     "check_quality",
     "close_times",

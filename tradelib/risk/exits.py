@@ -69,12 +69,14 @@ def _rung(item: Any) -> Any:
 
 Ladder = Annotated[tuple[Target, ...], BeforeValidator(_targets), Field(max_length=8)]
 
-# %% ../../nbs/risk/01_exits.ipynb #86ceda41
+# %% ../../nbs/risk/01_exits.ipynb #b1ef01f4
 class Exits(Parameters):
     """Protective orders of every position. What is None is not used.
 
     Levels follow the average entry price when a position grows. After such an exit the symbol stays flat until its
-    signal has changed, unless `reentry` is "any_time". Market and stop fills slip, targets never do.
+    signal has changed (each event is a change, NaN is none), unless `reentry` is "any_time". Market and stop fills
+    slip, targets never do. A `break_even_offset` beyond its trigger is refused; in prices or ATRs that shows when an
+    order is placed, and is recorded with the order.
     """
 
     stop_loss: Length | None = Field(None, description="stop against the position")

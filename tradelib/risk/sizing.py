@@ -18,7 +18,7 @@ from ..indicators.volatility import rolling_volatility
 from ..parameters import Parameters, nearest
 
 # %% auto #0
-__all__ = ['Sizing', 'product_scale', 'FixedFraction', 'create_sizing', 'VolatilityTarget']
+__all__ = ['Sizing', 'FixedFraction', 'product_scale', 'create_sizing', 'VolatilityTarget']
 
 # %% ../../nbs/risk/00_sizing.ipynb #96f5176f
 _registry: dict[str, type[Sizing]] = {}
@@ -53,14 +53,6 @@ class Sizing(Parameters):
             raise ParameterError(f"{type(self).__name__} defines neither scale(bars) nor weights(signals, bars)")
         return scale
 
-# %% ../../nbs/risk/00_sizing.ipynb #e36eefc8
-def product_scale(sizing: Sizing, bars: pd.DataFrame) -> np.ndarray | None:
-    """What `sizing` multiplies every signal by, `(1,)` or `(n,)`; None where it does something else."""
-    kind = type(sizing)
-    plain = kind.weights is Sizing.weights and kind.batch_weights is Sizing.batch_weights
-    scale = sizing.scale(bars) if plain else None
-    return None if scale is None else np.atleast_1d(np.asarray(scale, dtype=np.float64))
-
 # %% ../../nbs/risk/00_sizing.ipynb #708f42a6
 class FixedFraction(Sizing):
     """Weight = signal x `fraction` of equity."""
@@ -70,6 +62,14 @@ class FixedFraction(Sizing):
     def scale(self, bars: pd.DataFrame) -> float:
         """`fraction`: the weight is `fraction` where the signal is 1, `-fraction` where it is -1."""
         return self.fraction
+
+# %% ../../nbs/risk/00_sizing.ipynb #e36eefc8
+def product_scale(sizing: Sizing, bars: pd.DataFrame) -> np.ndarray | None:
+    """What `sizing` multiplies every signal by, `(1,)` or `(n,)`; None where it does something else."""
+    kind = type(sizing)
+    plain = kind.weights is Sizing.weights and kind.batch_weights is Sizing.batch_weights
+    scale = sizing.scale(bars) if plain else None
+    return None if scale is None else np.atleast_1d(np.asarray(scale, dtype=np.float64))
 
 # %% ../../nbs/risk/00_sizing.ipynb #41088c55
 def create_sizing(name: str, params: dict[str, Any] | None = None) -> Sizing:
