@@ -267,7 +267,10 @@ class TestTargets:
             "rebalance is 'M': use daily, weekly, mon",
         ),
         "a cost in words": (lambda: weighted_returns(HALF, BARS, cost="x"), "cost is 'x': give a fraction"),
-        "costs for a cost": (lambda: weighted_returns(HALF, BARS, cost=Costs()), "cost is Costs\\(\\): give a fraction"),
+        "costs for a cost": (
+            lambda: weighted_returns(HALF, BARS, cost=Costs()),
+            "cost is Costs\\(\\): give a fraction",
+        ),
     }
 
     @cases(TABLE)

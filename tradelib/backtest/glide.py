@@ -107,15 +107,16 @@ def glide(
         worth = equity(cash, position, close[t])
         if targeted:
             target = wanted[t]
-            if target == target:  # no opinion changes nothing, and does not lift a block
-                if worth <= 0.0 or not (
-                    target * blocked > 0.0
-                    or (target == 0.0 and position == 0.0)
-                    or (not drifts and target * position > 0.0)
-                ):
-                    break
-                if target * blocked <= 0.0:
-                    blocked = 0.0
+            if target != target:
+                pass  # no opinion changes nothing: it does not lift a block either
+            elif worth <= 0.0 or not (
+                target * blocked > 0.0
+                or (target == 0.0 and position == 0.0)
+                or (not drifts and target * position > 0.0)
+            ):
+                break
+            elif target * blocked <= 0.0:
+                blocked = 0.0
         if resting and (high[t] > assets[0, book.HIGHEST] or low[t] < assets[0, book.LOWEST]):
             follow(orders, assets, 0, high[t], low[t], close[t], math.inf)
             floor, ceiling = assets[0, book.FLOOR], assets[0, book.CEILING]

@@ -160,29 +160,29 @@ def _fill_queue(m: Machine, tape: Tape, t: int) -> None:
     m.counts[book.QUEUED] = 0
 
 
-@jit(_nrt=False)
+@jit(_nrt=False, forceinline=True)
 def _walk_bar(m: Machine, tape: Tape, script: np.ndarray, t: int, spawn: int) -> bool:
     """Resting orders through bar `t`, or through its finer bars; False where a table was full before the last one."""
     start, stop = 0, 0
     if tape.fine_first.shape[0] > 0:
         start, stop = tape.fine_first[t] + m.counts[book.WALKED], tape.fine_first[t + 1]
-    for row in range(start, stop):
-        if m.counts[book.LINKED] > 0 and row > start and not _has_room(m, script, spawn):
+    finer = start < stop
+    for row in range(start, stop if finer else start + 1):
+        if finer and m.counts[book.LINKED] > 0 and row > start and not _has_room(m, script, spawn):
             m.counts[book.WALKED] = row - tape.fine_first[t]
             return False
         for i in range(m.assets.shape[0]):
             a = int(m.assets[i, book.NEXT_TURN])
-            open_, close = tape.fine_open[row, a], tape.fine_close[row, a]
-            _walk_symbol(m, tape, t, row, a, open_, tape.fine_high[row, a], tape.fine_low[row, a], close)
-    if start == stop:
-        for i in range(m.assets.shape[0]):
-            a = int(m.assets[i, book.NEXT_TURN])
-            _walk_symbol(m, tape, t, -1, a, tape.open[t, a], tape.high[t, a], tape.low[t, a], tape.close[t, a])
+            open_, high, low, close = tape.open[t, a], tape.high[t, a], tape.low[t, a], tape.close[t, a]
+            if finer:
+                open_, high = tape.fine_open[row, a], tape.fine_high[row, a]
+                low, close = tape.fine_low[row, a], tape.fine_close[row, a]
+            _walk_symbol(m, tape, t, row if finer else -1, a, open_, high, low, close)
     m.counts[book.WALKED] = 0
     return True
 
 
-@jit(_nrt=False)
+@jit(_nrt=False, forceinline=True)
 def _walk_symbol(
     m: Machine, tape: Tape, t: int, row: int, a: int, open_: float, high: float, low: float, close: float
 ) -> None:
@@ -603,7 +603,7 @@ def _carries(m: Machine, tape: Tape) -> bool:
     return False
 
 
-@jit(_nrt=False)
+@jit(_nrt=False, forceinline=True)
 def _rest(m: Machine, tape: Tape, script: np.ndarray, t: int, spawn: int) -> bool:
     """Resting orders over bar `t`: they act, their levels follow, their time runs out; False if tables are full."""
     if not _walk_bar(m, tape, script, t, spawn):

@@ -37,7 +37,7 @@ _ADVERSE, _FAVOURABLE, _RETURNING, _CLOSING = range(4)
 adverse extreme to the close; and for all from the favourable extreme to the close."""
 
 
-@jit(_nrt=False, forceinline=True)
+@jit(_nrt=False)
 def _first_beyond(orders: np.ndarray, assets: np.ndarray, a: int, price: float) -> int:
     """The working order whose level `price` has reached: protective ones first, then as they were placed; -1: none."""
     found = -1
@@ -58,7 +58,7 @@ def _comes_first(orders: np.ndarray, k: int, other: int) -> bool:
     return k < other if stop == other_stop else stop
 
 
-@jit(_nrt=False, forceinline=True)
+@jit(_nrt=False)
 def _next_on_leg(
     orders: np.ndarray, assets: np.ndarray, a: int, start: float, end: float, oldest: float, newest: float, any_: bool
 ) -> int:
@@ -81,10 +81,11 @@ def _next_on_leg(
     return found
 
 
-@jit(_nrt=False)
+@jit(_nrt=False, forceinline=True)
 def _act(m: Machine, tape: Tape, t: int, row: int, k: int, price: float, at_open: bool) -> bool:
     """Order `k` meets `price`: it fills, or a stop-limit turns into its limit. True if something was filled."""
     a, kind = int(m.orders[k, book.ASSET]), m.orders[k, book.KIND]
+    slips, maker = kind != book.LIMIT and kind != book.STOP_LIMIT, False
     if kind == book.STOP_LIMIT:
         limit, buys = m.orders[k, book.LIMIT_PRICE], m.orders[k, book.QUANTITY] > 0.0
         m.orders[k, book.KIND] = book.LIMIT
@@ -93,14 +94,11 @@ def _act(m: Machine, tape: Tape, t: int, row: int, k: int, price: float, at_open
         if (price > limit) if buys else (price < limit):
             refresh_window(m.orders, m.assets, a)
             return False
-        value, exposure = others(m, tape, t, row, a)
-        return execute(m, tape, t, row, k, price, False, False, value, exposure)
-    value, exposure = others(m, tape, t, row, a)
-    if kind == book.LIMIT:
+    elif kind == book.LIMIT:
         at_first = at_open and (row < 0 or row == tape.fine_first[t])
-        arrives = at_first and m.orders[k, book.REASON] == book.EXPLICIT and m.orders[k, book.PLACED] == t - 1
-        return execute(m, tape, t, row, k, price, False, not arrives, value, exposure)
-    filled = execute(m, tape, t, row, k, price, True, False, value, exposure)
+        maker = not (at_first and m.orders[k, book.REASON] == book.EXPLICIT and m.orders[k, book.PLACED] == t - 1)
+    value, exposure = others(m, tape, t, row, a)
+    filled = execute(m, tape, t, row, k, price, slips, maker, value, exposure)
     if filled and kind == book.LIQUIDATING and m.rules[book.LIQUIDATION_RATE] > 0.0:
         lost = m.rules[book.LIQUIDATION_RATE] * abs(m.orders[k, book.QUANTITY]) * m.orders[k, book.PAID_PRICE]
         enter_cash(m, t, a, book.LIQUIDATION_FEE, -lost)
@@ -117,7 +115,7 @@ def _meet(m: Machine, tape: Tape, t: int, row: int, a: int, k: int, price: float
         watch_margins(m, tape, t, row)
 
 
-@jit(_nrt=False)
+@jit(_nrt=False, forceinline=True)
 def walk(m: Machine, tape: Tape, t: int, row: int, a: int, open_: float, high: float, low: float, close: float) -> None:
     """Resolve the working orders of symbol `a` over one bar `t` (or its finer bar `row`; -1 for the bar itself)."""
     k = _first_beyond(m.orders, m.assets, a, open_)
@@ -151,7 +149,7 @@ def walk(m: Machine, tape: Tape, t: int, row: int, a: int, open_: float, high: f
     m.assets[a, book.INSIDE] = unproven
 
 
-@jit(_nrt=False)
+@jit(_nrt=False, forceinline=True)
 def follow(
     orders: np.ndarray, assets: np.ndarray, a: int, high: float, low: float, close: float, unproven: float
 ) -> None:

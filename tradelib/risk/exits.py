@@ -27,7 +27,7 @@ class Distance(Parameters):
     value: float = Field(gt=0, description="distance, or the price for the unit level")
     unit: Literal["fraction", "price", "atr", "level"] = Field("fraction", description="what the value measures")
 
-
+# %% ../../nbs/risk/01_exits.ipynb #37ae9281
 def _distance(value: Any) -> Any:
     """A bare number is a fraction of the entry price."""
     if value is None or isinstance(value, dict | Distance):
@@ -39,14 +39,14 @@ def _distance(value: Any) -> Any:
 
 Length = Annotated[Distance, BeforeValidator(_distance)]
 
-# %% ../../nbs/risk/01_exits.ipynb #44f26d42
+# %% ../../nbs/risk/01_exits.ipynb #6ac498ab
 class Target(Parameters):
     """One rung of a take-profit ladder: at `distance`, leave with `share` of the position that was entered."""
 
     distance: Length = Field(description="from the entry price")
     share: float = Field(1.0, gt=0, le=1, description="of the entered quantity")
 
-
+# %% ../../nbs/risk/01_exits.ipynb #5a646431
 def _targets(value: Any) -> Any:
     """One distance stands for one target that takes everything; pairs stand for rungs."""
     if isinstance(value, Real | Distance):
@@ -57,7 +57,7 @@ def _targets(value: Any) -> Any:
         raise ValueError("give a fraction, 0.05 is five percent, a Distance, or rungs [(distance, share), ...]")
     return tuple(_rung(item) for item in value)
 
-
+# %% ../../nbs/risk/01_exits.ipynb #1e45101d
 def _rung(item: Any) -> Any:
     """A pair stands for a target."""
     if isinstance(item, dict | Target):
