@@ -117,7 +117,7 @@ class TestAnnouncement:
 
         def shown(folder="cache", **more):
             here, there = pty.openpty()
-            settings = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / folder)} | more
+            settings = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / folder), "TRADELIB_ANNOUNCE": "1"} | more
             subprocess.run([sys.executable, "-c", code], env=settings, stderr=there, check=True)
             os.close(there)
             try:
