@@ -90,17 +90,12 @@ def measure(job: Job) -> dict[str, Any]:
 
 
 def _calls(work: Callable[[], Figures], job: Job) -> list[float]:
-    """Seconds of each call, without the collector of cycles, as `timeit` measures."""
     seconds: list[float] = []
-    gc.collect()
-    gc.disable()
-    try:
-        while len(seconds) < job.least_calls or (sum(seconds) < job.least_seconds and len(seconds) < job.most_calls):
-            began = time.perf_counter()
-            work()
-            seconds.append(time.perf_counter() - began)
-    finally:
-        gc.enable()
+    while len(seconds) < job.least_calls or (sum(seconds) < job.least_seconds and len(seconds) < job.most_calls):
+        gc.collect()
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
     return seconds
 
 
