@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tradelib._jit import jit
-from tradelib._memory import empty
+from tradelib._memory import empty, shared
 from tradelib.backtest import book, translate
 from tradelib.backtest.book import Machine, Tape
 from tradelib.backtest.boundary import as_numbers, as_table, is_number, shown
@@ -309,7 +309,7 @@ def _events(given: Any, panel: Panel, name: str) -> npt.NDArray[np.bool_]:
         raise ParameterError(f"{name} has the shape {values.shape}, the bars have {panel.shape}")
     if table.dtype != np.bool_:
         raise ParameterError(f"{name} must be true or false, not {table.dtype}: compare first, for example values > 0")
-    return _read_only(table)
+    return shared(table)
 
 
 def _refuse_both(panel: Panel, one: np.ndarray, other: np.ndarray, told: str) -> None:
@@ -337,11 +337,4 @@ def _sizes(size: Any, panel: Panel, maximum: float) -> npt.NDArray[np.float64]:
             f"size is {values[t, a]:g}{where}: give a positive fraction of equity up to the maximum_leverage "
             f"of {maximum:g}; short_entries sell short"
         )
-    return _read_only(values)
-
-
-def _read_only(values: np.ndarray) -> np.ndarray:
-    """A contiguous view that nobody writes through: one kind of array for the compiler."""
-    view = np.ascontiguousarray(values).view()
-    view.flags.writeable = False
-    return view
+    return shared(values)
