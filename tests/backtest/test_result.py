@@ -528,3 +528,17 @@ class TestKindsOfPlots:
     def test_the_signature_and_the_docstring_name_every_kind(self, result):
         assert get_args(PlotKind) == tuple(KINDS)
         assert all(f'"{kind}"' in str(Result.plot.__doc__) for kind in KINDS)
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_equity_there_is_no_weight() -> None:
+    """An account that stands at exactly zero: nothing to divide by, and no warning of numpy."""
+    rule = DecisionRule(strategy=TrendFollowing(fast=2, slow=4), sizing=FixedFraction(fraction=0.5))
+    result = evaluate(rule, probe_bars(40, seed=3))
+    equity = result.simulation.equity.copy()
+    equity[-2:] = 0.0
+    broke = dataclasses.replace(result, simulation=result.simulation._replace(equity=equity))
+    expected = [False] * 38 + [True] * 2
+    assert broke.positions["weight"].isna().tolist() == expected
+    assert broke.weights.isna().to_numpy().ravel().tolist() == expected
+    assert broke.exposure.isna().all(axis=1).tolist() == expected

@@ -155,28 +155,35 @@ class _Curves(_Given):
     @property
     @kept
     def positions(self) -> pd.DataFrame:
-        """Held at each close: `quantity`, `cash`, `weight` (fraction of equity); of many symbols the quantities."""
+        """Held at each close: `quantity`, `cash`, `weight` (of equity; NaN without any); of many symbols the quantities."""
         held = tables.position_table(self.simulation, self.first, len(self.symbols))
         if len(self.symbols) > 1:
             return pd.DataFrame(held, self.index, list(self.symbols))
-        weight = held[:, 0] * self.panel.close[self.first :, 0] / self.simulation.equity
+        weight = _share(held[:, 0] * self.panel.close[self.first :, 0], self.simulation.equity)
         return pd.DataFrame({"quantity": held[:, 0], "cash": self.cash, "weight": weight}, index=self.index)
 
     @property
     @kept
     def weights(self) -> pd.DataFrame:
-        """Held value over equity at each close, a column per symbol, signed."""
+        """Held value over equity at each close, a column per symbol, signed; NaN where there is no equity."""
         held = tables.position_table(self.simulation, self.first, len(self.symbols))
-        value = held * self.panel.close[self.first :] / self.simulation.equity[:, None]
+        value = _share(held * self.panel.close[self.first :], self.simulation.equity[:, None])
         return pd.DataFrame(value, self.index, list(self.symbols))
 
     @property
     @kept
     def exposure(self) -> pd.DataFrame:
         """`gross` and `net` value of all positions over equity, at each close."""
-        return pd.DataFrame({"gross": self.weights.abs().sum(axis=1), "net": self.weights.sum(axis=1)})
+        weights = self.weights
+        gross, net = (part.sum(axis=1, skipna=False) for part in (weights.abs(), weights))
+        return pd.DataFrame({"gross": gross, "net": net})
 
-# %% ../../nbs/backtest/05_result.ipynb #2e146cb1
+# %% ../../nbs/backtest/05_result.ipynb #ff717835
+def _share(value: np.ndarray, equity: np.ndarray) -> np.ndarray:
+    """`value` over `equity`, NaN where that is zero."""
+    return np.divide(value, equity, out=np.full_like(value, np.nan), where=equity != 0.0)
+
+
 def _returns(equity: np.ndarray, cash: float) -> np.ndarray:
     """Simple returns of an equity curve, the first on the initial cash."""
     returns = np.empty_like(equity)
