@@ -155,7 +155,7 @@ class _Curves(_Given):
     @property
     @kept
     def positions(self) -> pd.DataFrame:
-        """Held at each close: `quantity`, `cash`, `weight` (of equity; NaN without any); of many symbols the quantities."""
+        """At each close: `quantity`, `cash`, `weight` (of equity; NaN without any); of many symbols the quantities."""
         held = tables.position_table(self.simulation, self.first, len(self.symbols))
         if len(self.symbols) > 1:
             return pd.DataFrame(held, self.index, list(self.symbols))
