@@ -57,7 +57,8 @@ class Indicator:
         if unknown is not None:
             raise ParameterError(f"{self.name} has no parameter {unknown!r}{nearest(unknown, list(self.parameters))}")
         values: Any = self.function(*(bars[name] for name in self.inputs), **parameters)
-        return pd.DataFrame(values._asdict(), copy=False) if isinstance(values, tuple) else values
+        fields = getattr(values, "_asdict", None)
+        return values if fields is None else pd.DataFrame(fields(), copy=False)
 
     def warmup(self, **parameters: Any) -> int:
         """Bars until every output has its first value, measured."""
