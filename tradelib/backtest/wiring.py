@@ -263,12 +263,15 @@ def event_targets(
     _refuse_both(panel, enter_short, leave_short, "enters and exits short")
     _refuse_both(panel, enter, enter_short, "enters both ways")
     targets = empty(*panel.shape)
-    _write_targets(enter, leave, enter_short, leave_short, _sizes(size, panel, maximum), targets)
+    targets.fill(math.nan)
+    asked, sizes = np.flatnonzero(enter | leave | enter_short | leave_short), _sizes(size, panel, maximum)
+    _write_targets(asked, enter, leave, enter_short, leave_short, sizes, targets)
     return targets
 
 
 @jit(nogil=True)
 def _write_targets(
+    asked: np.ndarray,
     enter: np.ndarray,
     leave: np.ndarray,
     enter_short: np.ndarray,
@@ -276,21 +279,19 @@ def _write_targets(
     size: np.ndarray,
     targets: np.ndarray,
 ) -> None:
-    """`size`: `(n, a)`, or `(1, 1)` for all."""
-    n, assets = targets.shape[0], targets.shape[1]
-    for a in range(assets):
-        side = 0.0
-        for t in range(n):
-            targets[t, a] = math.nan
-            if enter[t, a]:
-                side = 1.0
-                targets[t, a] = size[t % size.shape[0], a % size.shape[1]]
-            elif enter_short[t, a]:
-                side = -1.0
-                targets[t, a] = -size[t % size.shape[0], a % size.shape[1]]
-            elif (side > 0.0 and leave[t, a]) or (side < 0.0 and leave_short[t, a]):
-                side = 0.0
-                targets[t, a] = 0.0
+    """`asked`: places of the events, row by row, `(k,)`. `size`: `(n, a)`, or `(1, 1)` for all."""
+    sides = np.zeros(targets.shape[1])
+    for k in range(asked.shape[0]):
+        t, a = asked[k] // targets.shape[1], asked[k] % targets.shape[1]
+        if enter[t, a]:
+            sides[a] = 1.0
+            targets[t, a] = size[t % size.shape[0], a % size.shape[1]]
+        elif enter_short[t, a]:
+            sides[a] = -1.0
+            targets[t, a] = -size[t % size.shape[0], a % size.shape[1]]
+        elif (sides[a] > 0.0 and leave[t, a]) or (sides[a] < 0.0 and leave_short[t, a]):
+            sides[a] = 0.0
+            targets[t, a] = 0.0
 
 
 def _events(given: Any, panel: Panel, name: str) -> npt.NDArray[np.bool_]:
