@@ -80,10 +80,11 @@ def aligned(**inputs: Any) -> tuple[list[np.ndarray], int]:
             raise DataError(f"{name} and {first} are of different bars: {index[row]} and {known[row]} at row {row}")
     return arrays, max(map(first_valid, arrays))
 
-# %% ../../nbs/indicators/00_core.ipynb #d5b137b9
+# %% ../../nbs/indicators/00_core.ipynb #820ee87b
 def check_window(window: int, name: str = "window", minimum: int = 1) -> int:
     """`window` as an int of at least `minimum` bars, or `ParameterError`."""
-    if isinstance(window, bool) or int(window) != window or window < minimum:
+    is_number = isinstance(window, int | float | np.number) and not isinstance(window, bool)
+    if not (is_number and window >= minimum and window % 1 == 0):
         raise ParameterError(f"{name} must be a whole number of bars, at least {minimum}; got {window!r}")
     return int(window)
 
