@@ -174,7 +174,7 @@ def viterbi(bars: pd.DataFrame) -> pd.Series:
     for a, b in zip(calm.to_numpy()[1:], wild.to_numpy()[1:], strict=True):
         moves = score[:, None] + np.log([[0.95, 0.05], [0.05, 0.95]])
         came_from.append(moves.argmax(axis=0))
-        score = moves.max(axis=0) + [a, b]
+        score = moves.max(axis=0) + np.array([a, b])
     states = [int(score.argmax())]
     for origin in reversed(came_from):
         states.append(int(origin[states[-1]]))
