@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from benchmarks import tables
+from benchmarks import indicators, tables
 from benchmarks.compare import Difference, compare
 from benchmarks.rows import CACHE, CALLS, ONE_CALL, Row, machine, measured, stored
 from benchmarks.startup import Start, starts
@@ -26,7 +26,7 @@ __all__ = ["main"]
 
 PAGE = PROJECT / "docs" / "benchmarks.md"
 SCALES = {"w2": (10_000, 100_000, 1_000_000, 10_000_000), "w3": (10, 100, 1_000, 10_000)}
-PARTS = (*WORKLOADS, "startup")
+PARTS = ("w1", *WORKLOADS, "startup")
 TRADELIB = next(contestant for contestant in CONTESTANTS if contestant.name == OURS)
 
 
@@ -50,7 +50,8 @@ def main(arguments: list[str]) -> int:
     if unknown := set(parts) - set(PARTS):
         parser.error(f"unknown part {sorted(unknown)}; there are {', '.join(PARTS)}")
     options = Options(told.fresh, told.size == "quick")
-    faults = sum(measure(part, options) for part in parts if part in WORKLOADS)
+    faults = measure_indicators(options) if "w1" in parts else 0
+    faults += sum(measure(part, options) for part in parts if part in WORKLOADS)
     if "startup" in parts and not options.quick:
         keep_starts(starts())
     if not options.quick:
@@ -69,6 +70,19 @@ def measure(key: str, options: Options) -> int:
         print(f"  {difference}")
     missing = [row for row in rows if row.contestant == OURS and not row.ok]
     return sum(difference.is_fault for difference in differences) + len(missing)
+
+
+def measure_indicators(options: Options) -> int:
+    """The indicators: measure all libraries, print the tables; the number of results that differ."""
+    print("\n=== w1: indicators, one thread", flush=True)
+    bars = indicators.QUICK_BARS if options.quick else indicators.BARS
+    found = [indicators.measured(name, bars) for name in indicators.ENVIRONMENTS]
+    for library in found:
+        print(f"  {library.library}: {library.problem or 'measured'}", flush=True)
+    print(indicators.report(found))
+    for fault in (faults := indicators.faults(found)):
+        print(f"  {fault}")
+    return len(faults)
 
 
 def collect(workload: Workload, options: Options) -> list[Row]:
@@ -154,6 +168,8 @@ def report() -> str:
             WORKLOADS[key], [row for row in known[key] if row.size in SCALES[key] and row.contestant == OURS]
         )
         parts += [f"### How cost grows: {WORKLOADS[key].title.lower()}", line] if line else []
+    if lines := indicators.report(indicators.stored()):
+        parts += ["### Indicators", lines]
     parts += ["### From nothing to the first result", tables.start_table(began)] if began else []
     return "\n\n".join(part for part in parts if part)
 

@@ -82,6 +82,7 @@ def _returns(strategies: int) -> np.ndarray:
 
 
 _MAKERS: Mapping[str, Callable[[int], np.ndarray]] = {
+    "w1": lambda size: _bars(size, 7, 0.001),
     "w2": lambda size: _bars(size, 11, 0.001),
     "w3": lambda size: _bars(SWEEP_BARS, 13, 0.01),
     "w4": _prices,

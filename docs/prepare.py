@@ -15,6 +15,7 @@ from typing import Any
 
 import nbformat
 
+from docs import catalogue
 from tests.checks.code import public_names
 from tests.checks.notebooks import Cell, read
 from tests.environment import PROJECT
@@ -23,6 +24,7 @@ FIGURE = "application/vnd.plotly.v1+json"
 ROOMS = {
     "data": "Data: bars, files, sources, quality",
     "indicators": "Indicators",
+    "features": "Features: information bars, labels, pipelines",
     "strategies": "Strategies",
     "risk": "Risk: sizing, exits, limits",
     "backtest": "Backtest: decisions, engine, portfolios, orders, sweeps, trials",
@@ -52,6 +54,7 @@ def main() -> None:
         chapter = target / path.relative_to(PROJECT / "nbs")
         chapter.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(readable(path), chapter)
+    catalogue.write(target)
     (target / "index.md").write_text(contents(target), encoding="utf-8")
     (target / "reference.md").write_text(reference(), encoding="utf-8")
 

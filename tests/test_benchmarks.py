@@ -8,13 +8,14 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import environments, rows, run, setting, tables
+from benchmarks import environments, indicators, lines, rows, run, setting, tables
 from benchmarks.compare import compare, relative_difference
 from benchmarks.harness import Job, Task
 from benchmarks.reference import rebalanced
@@ -391,3 +392,64 @@ def test_every_workload_has_a_quick_size_and_a_side_in_every_contestant_module()
 
     assert {workload.data for workload in WORKLOADS.values()} == set(QUICK_SIZES) == set(setting.FULL_SIZES)
     assert {who.module for who in CONTESTANTS} == modules
+
+
+# ---- indicators
+
+
+@pytest.fixture
+def two_libraries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[indicators.Library]:
+    """tradelib and TA-Lib on a few thousand bars, in this process."""
+    monkeypatch.setattr(indicators, "CACHE", tmp_path)
+    monkeypatch.setattr(lines, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(lines.os, "sched_setaffinity", lambda process, cores: None)
+    found = []
+    for name in (OURS, indicators.TALIB):
+        place = indicators._place(name)
+        place.parent.mkdir(exist_ok=True)
+        measured = lines.measure(name, 6_000, str(place.with_suffix(".npz")))
+        found.append(indicators.Library(**measured))
+    return found
+
+
+def test_all_ten_indicators_are_talib_s_and_keep_their_digits(two_libraries: list[indicators.Library]) -> None:
+    assert indicators.compared(indicators.TALIB) == {}
+    assert indicators.faults(two_libraries) == []
+    assert set(two_libraries[0].took) == set(two_libraries[1].took) == set(lines.CASES)
+    assert max(two_libraries[0].accuracy) < 1e-14
+
+
+def test_a_planted_fault_in_an_indicator_is_found(two_libraries: list[indicators.Library]) -> None:
+    place = indicators._place(OURS).with_suffix(".npz")
+    with np.load(place) as arrays:
+        kept = {name: arrays[name].copy() for name in arrays.files}
+    kept["RSI 14/0"][-5] *= 1.0 + 1e-7
+    np.savez(place, allow_pickle=False, **kept)
+
+    (fault,) = indicators.faults(two_libraries)
+
+    assert "TA-Lib, RSI 14: by" in fault
+    assert "NOT EXPECTED" in fault
+
+
+def test_the_table_of_indicators_says_whether_the_promise_is_kept(two_libraries: list[indicators.Library]) -> None:
+    took = dict.fromkeys(lines.CASES, (2.0, 2.0))
+    ours, theirs = (replace(library, took=took) for library in two_libraries)
+    twice = replace(theirs, took=dict.fromkeys(took, (4.0, 4.0)))
+    slower = replace(twice, took={**twice.took, "RSI 14": (1.9, 1.9)})
+
+    assert indicators.ratios([ours, twice])["all"] == pytest.approx(2.0)
+    assert "Met: must" in indicators.report([ours, twice])
+    assert "Met: **no**" in indicators.report([ours, theirs])
+    assert "Met: **no** (slower: RSI 14)" in indicators.report([ours, slower])
+
+
+def test_a_library_that_cannot_be_installed_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(name: str, folder: Path) -> Path:
+        raise environments.NotInstalled("no compiler")
+
+    monkeypatch.setattr(indicators, "environment", refuse)
+    monkeypatch.setattr(indicators, "CACHE", tmp_path)
+
+    assert indicators.measured("tulipy", 10).problem == "could not be installed: no compiler"
+    assert [library.problem for library in indicators.stored()] == ["could not be installed: no compiler"]

@@ -66,5 +66,5 @@ def test_warmup_is_measured(function, expected):
 
 
 def test_atr_wants_equal_lengths():
-    with pytest.raises(DataError, match="300, 300, 299"):
+    with pytest.raises(DataError, match="high 300, low 300, close 299"):
         atr(BARS["high"], BARS["low"], BARS["close"].iloc[1:])

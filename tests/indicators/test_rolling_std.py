@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from tradelib._jit import interpreted
 from tradelib.indicators import rolling_volatility, sma
-from tradelib.indicators.volatility import _rolling_std
+from tradelib.indicators.volatility import _spread, joins
 
 
 def rolling_std(x: np.ndarray, window: int, first: int = 0, at_once: int = 100) -> np.ndarray:
     result = np.empty(len(x))
-    _rolling_std(x, window, first, np.empty((6, window + at_once)), result)
+    _spread(x, window, first, window - 1, True, *joins(window), np.empty(6 * (window - 1 + at_once)), result)
     return result
 
 
@@ -41,6 +41,20 @@ def test_a_spike_that_left_the_window_leaves_nothing_behind():
 def test_where_nothing_moves_it_is_exactly_zero(value):
     x = np.concatenate([[5.0, -7.0], np.full(60, value)])
     assert (rolling_std(x, 13)[14:] == 0.0).all()
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 4, 5, 12, 20, 37, 63, 64, 96, 100, 255, 1_000])
+def test_the_plan_puts_every_window_together_from_neighbouring_runs(window):
+    """Given runs of one value (of four, where the window is a multiple), when its steps are taken in order, then every
+    step reads rows that hold what it says, writes over neither, and the last row holds runs of the window."""
+    steps, row = joins(window)
+    held = {0: 1 if window % 4 else 4}
+    for one, a, two, b, into in steps:
+        assert (held[one], held[two]) == (a, b)
+        assert into not in {one, two}
+        held[into] = a + b
+    assert held[row] == window
+    assert len(steps) <= 2 * window.bit_length()
 
 
 @given(st.integers(2, 90), st.integers(0, 120), st.integers(1, 50), st.integers(0, 2**32 - 1))

@@ -94,7 +94,7 @@ def _check(contents: BundleContents) -> None:
     if DecisionRule.from_config(rule.to_config()) != rule:
         raise BundleError("The rule does not come back from its own configuration: it cannot be sealed.")
     with interpreted():
-        warmup = rule.warmup
+        warmup = rule.warmup_on(contents.execution.timeframe)
     if contents.execution.warmup != warmup:
         raise BundleError(f"execution: warmup is {contents.execution.warmup}, the rule needs {warmup} bars.")
     check_market(contents.execution, contents.golden_bars)

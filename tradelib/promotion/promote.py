@@ -247,7 +247,9 @@ def _golden(
 
 
 def _execution(execution: Mapping[str, Any], rule: DecisionRule) -> Execution:
-    return Execution.from_config({"warmup": rule.warmup, **execution})
+    timeframe = execution.get("timeframe")
+    warmup = rule.warmup_on(timeframe) if isinstance(timeframe, str) else 1  # refused below
+    return Execution.from_config({"warmup": warmup, **execution})
 
 
 def _data(research_bars: pd.DataFrame, golden_bars: pd.DataFrame) -> dict[str, Any]:

@@ -1,6 +1,17 @@
 """Strategies: immutable parameters and one pure function from bars to signals."""
 
-from tradelib.strategies.base import Strategy, available, check_signals, create, describe
-from tradelib.strategies.trend import TrendFollowing
+from tradelib._lazy import attach
 
-__all__ = ["Strategy", "TrendFollowing", "available", "check_signals", "create", "describe"]
+_HOMES = {
+    "Strategy": "base",
+    "TrendFollowing": "trend",
+    "WeightedFeatures": "features",
+    "available": "base",
+    "check_signals": "base",
+    "create": "base",
+    "describe": "base",
+}
+
+__all__ = ["Strategy", "TrendFollowing", "WeightedFeatures", "available", "check_signals", "create", "describe"]
+
+__getattr__, __dir__ = attach(__name__, _HOMES)
