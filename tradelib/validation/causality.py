@@ -285,7 +285,7 @@ def prove_causality(
     other = _Futures(bars, seed) if futures else None
     tried = _try_cuts(function, findings, _watched(cuts, progress), other, bool(progress))
     return CausalityProof(
-        target=getattr(target, "__name__", type(target).__name__),
+        target=str(getattr(target, "__name__", None) or getattr(target, "name", None) or type(target).__name__),
         bars=len(bars),
         first_bar=bars.index[0],
         last_bar=bars.index[-1],
