@@ -28,8 +28,7 @@ def write(target: Path) -> None:
     parts = [INTRODUCTION.format(count=len(table))]
     for family in FAMILIES:
         figure = gallery(_bars(family), family)
-        figure.set_dpi(110)
-        figure.savefig(pictures / f"{family}.png", metadata={"Software": None})
+        figure.savefig(pictures / f"{family}.png", dpi=110, metadata={"Software": None})
         members = table[table["family"] == family]
         parts += [f"## {family.capitalize()}", f"![every indicator of the family {family}](catalogue/{family}.png)"]
         parts += [_list(members)]

@@ -134,10 +134,12 @@ def usual_index(
     indices = [stability_index(whole, bin_shares(known[start : start + rows], edges), epsilon) for start in starts]
     return float(np.quantile(indices, quantile))
 
-# %% ../../nbs/features/08_drift.ipynb #c45e38e7
+# %% ../../nbs/features/08_drift.ipynb #56923371
 Verdict = Literal["stable", "usual", "moderate", "major", "missing", "too few"]
-MODERATE, MAJOR = 0.1, 0.25
-"""Thresholds of the index. Sources: Lewis (1994), Introduction to Credit Scoring; Siddiqi (2006)."""
+MODERATE = 0.1
+"""Index from which on a shift is moderate. Sources: Lewis (1994), Introduction to Credit Scoring; Siddiqi (2006)."""
+MAJOR = 0.25
+"""Index from which on it is major; of the same sources."""
 MISSING_RISE = 0.05
 """Rise of the missing share that is a finding of its own."""
 
