@@ -32,7 +32,7 @@ from tradelib.indicators.stochastics import Stochastic, stochastic, stochastic_f
 
 BARS = probe_bars(3_000, seed=5)
 OPEN, HIGH, LOW, CLOSE, VOLUME = "open", "high", "low", "close", "volume"
-RANGE, SIMPLE = (HIGH, LOW, CLOSE), 0  # TA-Lib's number for a simple mean
+RANGE, SIMPLE = (HIGH, LOW, CLOSE), talib.MA_Type.SMA
 REAL = [
     "index/sp500_1999_2018.parquet",
     "crypto/binance_spot_5m/BTC_USDT.parquet",
@@ -40,21 +40,38 @@ REAL = [
     "forex/oanda_daily/EURUSD.parquet",
 ]
 
+
+def exponential(close: Any, fast: Any, slow: Any) -> Any:
+    return talib.PPO(close, fast, slow, matype=talib.MA_Type.EMA)
+
+
+def slow(high: Any, low: Any, close: Any, k: Any, smoothing: Any, d: Any) -> Any:
+    return talib.STOCH(high, low, close, k, smoothing, SIMPLE, d, SIMPLE)
+
+
+def fast(high: Any, low: Any, close: Any, k: Any, d: Any) -> Any:
+    return talib.STOCHF(high, low, close, k, d, SIMPLE)
+
+
+def of_rsi(close: Any, window: Any, k: Any, d: Any) -> Any:
+    return talib.STOCHRSI(close, window, k, d, SIMPLE)
+
+
 # name -> (columns, ours, theirs); both are called with the columns, then with the parameters of one case
 PAIRS: dict[str, tuple[tuple[str, ...], Callable[..., Any], Callable[..., Any]]] = {
     "rsi": ((CLOSE,), rsi, talib.RSI),
     "cmo": ((CLOSE,), cmo, talib.CMO),
     "momentum": ((CLOSE,), momentum, talib.MOM),
     "roc": ((CLOSE,), roc, talib.ROC),
-    "ppo": ((CLOSE,), ppo, lambda *x: talib.PPO(*x, matype=1)),
+    "ppo": ((CLOSE,), ppo, exponential),
     "cci": (RANGE, cci, talib.CCI),
     "mfi": ((*RANGE, VOLUME), mfi, talib.MFI),
     "ultimate_oscillator": (RANGE, ultimate_oscillator, talib.ULTOSC),
     "balance_of_power": ((OPEN, *RANGE), balance_of_power, talib.BOP),
     "williams_r": (RANGE, williams_r, talib.WILLR),
-    "stochastic": (RANGE, stochastic, lambda *x: talib.STOCH(*x[:5], SIMPLE, x[5], SIMPLE)),
-    "stochastic_fast": (RANGE, stochastic_fast, lambda *x: talib.STOCHF(*x, SIMPLE)),
-    "stochastic_rsi": ((CLOSE,), stochastic_rsi, lambda *x: talib.STOCHRSI(*x, SIMPLE)),
+    "stochastic": (RANGE, stochastic, slow),
+    "stochastic_fast": (RANGE, stochastic_fast, fast),
+    "stochastic_rsi": ((CLOSE,), stochastic_rsi, of_rsi),
 }
 # the smallest window is the smallest that TA-Lib accepts
 CASES: list[tuple[str, tuple[int, ...]]] = [

@@ -58,12 +58,11 @@ QQQQ = column("""
 
 
 def test_rsi_of_the_sheet() -> None:
-    """The fourth digit carries the rounding of the closes."""
     printed = column("""
         70.5328 66.3186 66.5498 69.4063 66.3552 57.9749 62.9296 63.2571 56.0593 62.3771 54.7076 50.4228 39.9898 41.4605
         41.8689 45.4632 37.3040 33.0795 37.7730
     """)
-    assert_printed(rsi(QQQQ, 14), blanks_then(printed, len(QQQQ)), digits=3)
+    assert_printed(rsi(QQQQ, 14), blanks_then(printed, len(QQQQ)), digits=4)
 
 
 def test_stochastic_of_an_rsi_of_the_sheet() -> None:
@@ -189,9 +188,8 @@ CCI = columns("""
 
 
 def test_commodity_channel_index_of_the_sheet() -> None:
-    """The sheet computed with more digits of the prices than it printed: a price of 24.0000 moves the index by 0.01."""
     high, low, close, printed = CCI
-    assert_printed(cci(high, low, close, 20), printed, digits=2)
+    assert_printed(cci(high, low, close, 20), printed, digits=4)
 
 
 # cs-mfi.xls: high, low, close, volume in thousands, and MFI of 14 days

@@ -17,11 +17,11 @@ from ..parameters import nearest
 # %% auto #0
 __all__ = ['draw', 'gallery']
 
-# %% ../../nbs/indicators/20_catalogue.ipynb #f96da434
+# %% ../../nbs/indicators/20_catalogue.ipynb #705ce541
 def _near_price(values: pd.DataFrame, close: pd.Series) -> list[str]:
     """Names of the columns whose typical value is near the typical close."""
-    typical = values.median() / float(close.median())
-    return [str(name) for name in values if 0.6 < typical[name] < 1.6]
+    typical = values.median().to_numpy() / float(close.median())
+    return [str(name) for name, ratio in zip(values, typical, strict=True) if 0.6 < ratio < 1.6]
 
 
 def draw(entry: Indicator, bars: pd.DataFrame, axes: Any = None, **parameters: Any) -> Any:

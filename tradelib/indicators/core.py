@@ -17,7 +17,7 @@ from ..data.timeframes import parse_timeframe, utc_timestamp
 from ..errors import DataError, ParameterError
 
 # %% auto #0
-__all__ = ['Values', 'as_values', 'first_valid', 'aligned', 'check_window', 'like', 'probe_bars', 'measure_warmup',
+__all__ = ['Values', 'as_values', 'first_valid', 'aligned', 'unsearched', 'check_window', 'like', 'probe_bars', 'measure_warmup',
            'measure_memory']
 
 # %% ../../nbs/indicators/00_core.ipynb #eb0dcb1f
@@ -79,6 +79,26 @@ def aligned(**inputs: Any) -> tuple[list[np.ndarray], int]:
             row = int(np.argmin(np.asarray(index == known)))
             raise DataError(f"{name} and {first} are of different bars: {index[row]} and {known[row]} at row {row}")
     return arrays, max(map(first_valid, arrays))
+
+# %% ../../nbs/indicators/00_core.ipynb #beaa9cc6
+def unsearched(**inputs: Any) -> tuple[list[np.ndarray], int]:
+    """As `aligned`, but nobody has looked behind the first values: the caller's kernel must notice a hole there.
+
+    Then call `aligned`, which names it. Inputs that begin on different rows are searched at once.
+    """
+    given = list(inputs.values())
+    arrays = [np.ascontiguousarray(values, dtype=np.float64).view() for values in given]
+    times = [values.index for values in given if isinstance(values, pd.Series)]
+    alike = all(array.shape == (len(arrays[0]),) for array in arrays) and all(index.is_(times[0]) for index in times)
+    clock = times[0] if times and isinstance(times[0], pd.DatetimeIndex) else pd.RangeIndex(0)
+    if not (alike and clock.is_monotonic_increasing and clock.is_unique):
+        return aligned(**inputs)
+    starts = set(map(first_valid, arrays))
+    if len(starts) > 1:
+        return aligned(**inputs)
+    for array in arrays:
+        array.flags.writeable = False  # one kind of array for the compiler
+    return arrays, starts.pop()
 
 # %% ../../nbs/indicators/00_core.ipynb #820ee87b
 def check_window(window: int, name: str = "window", minimum: int = 1) -> int:

@@ -117,7 +117,7 @@ def _smoothed(high: Any, low: Any, close: Any, windows: tuple[int, int, int], na
     rows = searching(_stochastic, k + smoothing + d - 2, 2, k, smoothing, d, ahead, room, **inputs)
     return Stochastic(like(close, rows[0], name.format("k")), like(close, rows[1], name.format("d")))
 
-# %% ../../nbs/indicators/21_stochastics.ipynb #ce5d6d33
+
 @indicator("momentum", "high", "low", "close")
 def stochastic(
     high: Values, low: Values, close: Values, k: int = 14, k_smoothing: int = 3, d: int = 3

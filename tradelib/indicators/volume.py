@@ -17,7 +17,7 @@ from .._jit import jit
 from .._memory import empty
 from ..data.timeframes import parse_timeframe, utc_timestamp
 from ..errors import DataError, ParameterError
-from .core import Values, aligned, check_window, first_valid, like
+from .core import Values, aligned, check_window, first_valid, like, unsearched
 from .registry import indicator
 
 # %% auto #0
@@ -100,25 +100,10 @@ def _accumulation(
         total = _total(result[start:stop], total)
     return total
 
-# %% ../../nbs/indicators/10_volume.ipynb #d4878157
-def _unsearched(**inputs: Any) -> tuple[list[np.ndarray], int]:
-    """As `aligned`, but nobody has looked for holes behind the first value."""
-    series = list(inputs.values())
-    arrays = [np.ascontiguousarray(values, dtype=np.float64).view() for values in series]
-    indexes = [values.index for values in series if isinstance(values, pd.Series)]
-    alike = all(array.shape == (len(arrays[0]),) for array in arrays) and len(indexes) in (0, len(series))
-    if not alike or not all(indexes[0].is_(index) for index in indexes):
-        return aligned(**inputs)
-    if indexes and not (indexes[0].is_monotonic_increasing and indexes[0].is_unique):
-        return aligned(**inputs)
-    for array in arrays:
-        array.flags.writeable = False
-    return arrays, max(map(first_valid, arrays))
-
-# %% ../../nbs/indicators/10_volume.ipynb #e1dc9f12
+# %% ../../nbs/indicators/10_volume.ipynb #80e081d9
 def _with_flows(kernel: Callable[..., float], inputs: dict[str, Any], *rest: Any) -> np.ndarray:
     """The result of a kernel whose returned value is not finite when an input is not; `DataError` names the bar."""
-    arrays, first = _unsearched(**inputs)
+    arrays, first = unsearched(**inputs)
     result = empty(len(arrays[0]))
     result[:first] = np.nan
     if not math.isfinite(kernel(*arrays, first, *rest, result)):
