@@ -26,9 +26,9 @@ ROOMS = {
     "indicators": "Indicators",
     "features": "Features: information bars, labels, pipelines",
     "strategies": "Strategies",
-    "risk": "Risk: sizing, exits, limits",
+    "risk": "Risk: sizing, exits, limits, value at risk, pairs",
     "backtest": "Backtest: decisions, engine, portfolios, orders, sweeps, trials",
-    "validation": "Validation: Sharpe ratios, causality",
+    "validation": "Validation: Sharpe ratios, causality, overfitting",
     "report": "Reports",
 }
 PLAIN = {

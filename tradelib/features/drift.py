@@ -134,8 +134,10 @@ def usual_index(
     indices = [stability_index(whole, bin_shares(known[start : start + rows], edges), epsilon) for start in starts]
     return float(np.quantile(indices, quantile))
 
-# %% ../../nbs/features/08_drift.ipynb #56923371
+# %% ../../nbs/features/08_drift.ipynb #8095fd5a
 Verdict = Literal["stable", "usual", "moderate", "major", "missing", "too few"]
+
+# %% ../../nbs/features/08_drift.ipynb #156a3d34
 MODERATE = 0.1
 """Index from which on a shift is moderate. Sources: Lewis (1994), Introduction to Credit Scoring; Siddiqi (2006)."""
 MAJOR = 0.25

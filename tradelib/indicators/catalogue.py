@@ -17,13 +17,13 @@ from ..parameters import nearest
 # %% auto #0
 __all__ = ['draw', 'gallery']
 
-# %% ../../nbs/indicators/20_catalogue.ipynb #705ce541
+# %% ../../nbs/indicators/20_catalogue.ipynb #60510d82
 def _near_price(values: pd.DataFrame, close: pd.Series) -> list[str]:
     """Names of the columns whose typical value is near the typical close."""
     typical = values.median().to_numpy() / float(close.median())
     return [str(name) for name, ratio in zip(values, typical, strict=True) if 0.6 < ratio < 1.6]
 
-
+# %% ../../nbs/indicators/20_catalogue.ipynb #9768d0ba
 def draw(entry: Indicator, bars: pd.DataFrame, axes: Any = None, **parameters: Any) -> Any:
     """The lines of an indicator on `bars`, over the close where some are prices; returns the matplotlib axes."""
     axes = require("matplotlib.pyplot", "research").gca() if axes is None else axes
@@ -39,17 +39,23 @@ def draw(entry: Indicator, bars: pd.DataFrame, axes: Any = None, **parameters: A
     axes.tick_params(labelsize=5, length=2, pad=1)
     return axes
 
-# %% ../../nbs/indicators/20_catalogue.ipynb #fb80d299
-def gallery(bars: pd.DataFrame, family: str, columns: int = 4) -> Any:
-    """Every indicator of a family with its defaults on `bars`, as a matplotlib figure; * marks an axis of its own.
-
-    Indicators that read what the bars do not have are left out; `DataError` where that leaves none.
-    """
+# %% ../../nbs/indicators/20_catalogue.ipynb #48c2549d
+def _members(bars: pd.DataFrame, family: str) -> list[Indicator]:
+    """The indicators of a family that read only what the bars have."""
     if family not in FAMILIES:
         raise ParameterError(f"there is no family {family!r}{nearest(family, FAMILIES)}")
     entries = [entry for entry in available().values() if entry.family == family and set(entry.inputs) <= set(bars)]
     if not entries:
         raise DataError(f"no indicator of the family {family} reads only {', '.join(map(str, bars.columns))}")
+    return entries
+
+# %% ../../nbs/indicators/20_catalogue.ipynb #a9362f4b
+def gallery(bars: pd.DataFrame, family: str, columns: int = 4) -> Any:
+    """Every indicator of a family with its defaults on `bars`, as a matplotlib figure; * marks an axis of its own.
+
+    Indicators that read what the bars do not have are left out; `DataError` where that leaves none.
+    """
+    entries = _members(bars, family)
     rows = math.ceil(len(entries) / columns)
     figure = require("matplotlib.figure", "research").Figure(figsize=(2.1 * columns, 1.25 * rows), dpi=70)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()

@@ -20,10 +20,17 @@ from ..errors import DataError, ParameterError
 __all__ = ['Values', 'as_values', 'first_valid', 'aligned', 'unsearched', 'check_window', 'like', 'probe_bars', 'measure_warmup',
            'measure_memory']
 
-# %% ../../nbs/indicators/00_core.ipynb #eb0dcb1f
+# %% ../../nbs/indicators/00_core.ipynb #9fadd197
+def _check_times(index: pd.Index, name: str) -> None:
+    """Refuse a DatetimeIndex that does not increase strictly: what comes before would not be the past."""
+    if isinstance(index, pd.DatetimeIndex) and not (index.is_monotonic_increasing and index.is_unique):
+        row = 1 + int(np.argmin(np.diff(index.asi8) > 0))
+        raise DataError(f"{name}: {index[row]} comes after {index[row - 1]}: sort the bars, and keep one of each time")
+
+# %% ../../nbs/indicators/00_core.ipynb #ad22f0ad
 Values = TypeVar("Values", pd.Series, np.ndarray)
 
-# %% ../../nbs/indicators/00_core.ipynb #b9c43ee8
+
 def as_values(values: pd.Series | np.ndarray, name: str = "values") -> np.ndarray:
     """`values` as a contiguous, read-only float64 array `(n,)`.
 
@@ -54,13 +61,6 @@ def first_valid(array: np.ndarray) -> int:
             return start + int(np.argmax(known))
         start, size = start + size, 4 * size
     return len(array)
-
-# %% ../../nbs/indicators/00_core.ipynb #9fadd197
-def _check_times(index: pd.Index, name: str) -> None:
-    """Refuse a DatetimeIndex that does not increase strictly: what comes before would not be the past."""
-    if isinstance(index, pd.DatetimeIndex) and not (index.is_monotonic_increasing and index.is_unique):
-        row = 1 + int(np.argmin(np.diff(index.asi8) > 0))
-        raise DataError(f"{name}: {index[row]} comes after {index[row - 1]}: sort the bars, and keep one of each time")
 
 # %% ../../nbs/indicators/00_core.ipynb #275a686d
 def aligned(**inputs: Any) -> tuple[list[np.ndarray], int]:

@@ -3,6 +3,7 @@
 from tradelib._lazy import attach
 
 _HOMES = {
+    "PairTrading": "pairs",
     "Strategy": "base",
     "TrendFollowing": "trend",
     "WeightedFeatures": "features",
@@ -12,6 +13,15 @@ _HOMES = {
     "describe": "base",
 }
 
-__all__ = ["Strategy", "TrendFollowing", "WeightedFeatures", "available", "check_signals", "create", "describe"]
+__all__ = [
+    "PairTrading",
+    "Strategy",
+    "TrendFollowing",
+    "WeightedFeatures",
+    "available",
+    "check_signals",
+    "create",
+    "describe",
+]
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

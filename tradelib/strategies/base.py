@@ -70,7 +70,7 @@ def available() -> dict[str, type[Strategy]]:
             _registry.setdefault(entry.name, entry.load())
     return dict(sorted(_registry.items()))
 
-
+# %% ../../nbs/strategies/00_base.ipynb #29c838f5
 def create(name: str, params: dict[str, Any] | None = None) -> Strategy:
     """The strategy called `name` with `params`; `ParameterError` for an unknown name or parameter."""
     known = available()
@@ -78,7 +78,7 @@ def create(name: str, params: dict[str, Any] | None = None) -> Strategy:
         raise ParameterError(f"there is no strategy {name!r}{nearest(name, list(known))}")
     return known[name](**(params or {}))
 
-
+# %% ../../nbs/strategies/00_base.ipynb #d2c25f99
 def describe(name: str) -> dict[str, Any]:
     """JSON schema of the parameters of the strategy called `name`, derived from its fields."""
     return type(create(name)).model_json_schema()

@@ -19,12 +19,12 @@ from .base import Strategy
 # %% auto #0
 __all__ = ['WeightedFeatures']
 
-# %% ../../nbs/strategies/02_features.ipynb #7b9e60fa
+# %% ../../nbs/strategies/02_features.ipynb #71cc6603
 def _momentum() -> FeaturePipeline:
     """The price against its level of 120 bars ago, in percent."""
     return FeaturePipeline(features=(Feature(name="momentum", indicator="roc", parameters={"window": 120}),))
 
-
+# %% ../../nbs/strategies/02_features.ipynb #28bab506
 class WeightedFeatures(Strategy):
     """Long while a weighted sum of features is above a threshold; flat (or short) otherwise."""
 
@@ -45,17 +45,24 @@ class WeightedFeatures(Strategy):
 
     def score(self, bars: pd.DataFrame) -> pd.Series:
         """Weighted sum of the features at each close; NaN where one of them is not known."""
-        table, score = self.pipeline.transform(bars), np.zeros(len(bars))
-        for name, weight in self.weights.items():
-            if name not in table:
-                raise ParameterError(f"the pipeline gives no column {name!r}{nearest(name, table.columns)}")
-            score += weight * table[name].to_numpy()
-        return pd.Series(score, index=bars.index, name="score")
+        return _weighted(self.pipeline.transform(bars), self.weights)
 
     def signals(self, bars: pd.DataFrame) -> pd.Series:
         """+1 where the score is above the threshold, else 0 (or -1 for `long_short`); NaN until there is a score."""
-        score = self.score(bars).to_numpy()
-        signal = np.where(score > self.threshold, 1.0, 0.0 if self.direction == "long" else -1.0)
-        signal[np.isnan(score)] = 0.0
-        signal[~np.maximum.accumulate(~np.isnan(score))] = np.nan
-        return pd.Series(signal, index=bars.index, name="signal")
+        return _sides(self.score(bars), self.threshold, 0.0 if self.direction == "long" else -1.0)
+
+# %% ../../nbs/strategies/02_features.ipynb #8b187686
+def _weighted(table: pd.DataFrame, weights: dict[str, float]) -> pd.Series:
+    score = np.zeros(len(table))
+    for name, weight in weights.items():
+        if name not in table:
+            raise ParameterError(f"the pipeline gives no column {name!r}{nearest(name, table.columns)}")
+        score += weight * table[name].to_numpy()
+    return pd.Series(score, index=table.index, name="score")
+
+# %% ../../nbs/strategies/02_features.ipynb #64322abc
+def _sides(score: pd.Series, threshold: float, below: float) -> pd.Series:
+    known = score.notna().to_numpy()
+    signal = np.where(known, np.where(score > threshold, 1.0, below), 0.0)
+    signal[~np.maximum.accumulate(known)] = np.nan
+    return pd.Series(signal, index=score.index, name="signal")

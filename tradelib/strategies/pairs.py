@@ -20,21 +20,22 @@ from ..parameters import Parameters
 # %% auto #0
 __all__ = ['PairTrading']
 
-# %% ../../nbs/strategies/03_pairs.ipynb #7f129291
+# %% ../../nbs/strategies/03_pairs.ipynb #175809ae
 @jit(nogil=True, error_model="numpy", _nrt=False)
 def _estimate(
     logs: np.ndarray, t: int, lags: int, scratch: np.ndarray, squares: np.ndarray, work: Workspace, line: np.ndarray
 ) -> None:
-    """Relation of the bars up to `t`, as many as `scratch` has: ratio, intercept, deviation, p-value; NaN without one."""
+    """Relation of the bars up to `t`, as many as `scratch` has: ratio, intercept, deviation, p-value, or NaN."""
     n = scratch.shape[1]
     for leg in range(2):
-        line[leg] = squares[leg] = 0.0
+        mean = squares[leg] = 0.0
+        for i in range(n):  # of differences to the last value: a price that stands still gives exact zeros
+            mean += logs[leg, t - i] - logs[leg, t]
+        mean /= n
         for i in range(n):
-            line[leg] += logs[leg, t - i]
-        line[leg] /= n
-        for i in range(n):
-            scratch[leg, i] = logs[leg, t - i] - line[leg]
+            scratch[leg, i] = (logs[leg, t - i] - logs[leg, t]) - mean
             squares[leg] += scratch[leg, i] * scratch[leg, i]
+        line[leg] = logs[leg, t] + mean
     mean_y, mean_x = line[0], line[1]
     if engle_granger(scratch, 0, 1, lags, FIXED, squares, work) != OK:
         line[0] = line[1] = line[2] = line[3] = math.nan
@@ -43,19 +44,26 @@ def _estimate(
     line[0], line[1] = ratio, mean_y - ratio * mean_x
     line[2], line[3] = math.sqrt((1.0 - work.result[4]) * squares[0] / (n - 1)), work.result[2]
 
-# %% ../../nbs/strategies/03_pairs.ipynb #8bd61b36
+# %% ../../nbs/strategies/03_pairs.ipynb #de2c5532
 @jit(nogil=True, error_model="numpy", _nrt=False)
 def _next_side(z: float, side: float, entry: float, back: float, stop: float) -> float:
-    """Side of the spread after a bar with z-score `z`: 1 long, -1 short, 0 flat; 2 for stopped (wait)."""
-    if side == 2.0:
-        return 0.0 if abs(z) <= back else 2.0
+    """Side of the spread after a bar with z-score `z`: 1 long, -1 short, 0 flat; 2 and -2 after a stopped trade."""
+    if abs(side) == 2.0:
+        return 0.0 if 0.5 * side * z >= -back else side
     if side != 0.0:
         if side * z <= -stop:
-            return 2.0
+            return 2.0 * side
         return 0.0 if side * z >= -back else side
     if abs(z) >= entry and abs(z) < stop:
         return -1.0 if z > 0.0 else 1.0
     return 0.0
+
+# %% ../../nbs/strategies/03_pairs.ipynb #507c41a1
+@jit(nogil=True, error_model="numpy", _nrt=False)
+def _put(t: int, gross: float, ratio: float, weights: np.ndarray) -> None:
+    """Signed `gross` as weights of both legs into row `t`; flat needs no ratio, which may be unknown by then."""
+    weights[t, 0] = gross / (1.0 + abs(ratio)) if gross != 0.0 else 0.0
+    weights[t, 1] = -weights[t, 0] * ratio if gross != 0.0 else 0.0
 
 # %% ../../nbs/strategies/03_pairs.ipynb #52710162
 @jit(nogil=True, error_model="numpy", _nrt=False)
@@ -77,14 +85,10 @@ def _trade(
         if (t - formation + 1) % every == 0:
             _estimate(logs, t, lags, scratch, squares, work, line)
         z, before = (logs[0, t] - line[1] - line[0] * logs[1, t]) / line[2], side
-        if line[3] <= levels[3]:
-            side = _next_side(z, side, levels[0], levels[1], levels[2])
-        else:
-            side = 0.0
-        told[t, 0], told[t, 1], told[t, 2], told[t, 3] = z, line[0], line[3], (side if side != 2.0 else 0.0)
-        if side != before or t == formation - 1:
-            share = told[t, 3] * levels[4] / (1.0 + abs(line[0]))
-            weights[t, 0], weights[t, 1] = share, (-share * line[0] if share != 0.0 else 0.0)
+        side = _next_side(z, side, levels[0], levels[1], levels[2]) if line[3] <= levels[3] else 0.0
+        told[t, 0], told[t, 1], told[t, 2], told[t, 3] = z, line[0], line[3], (side if abs(side) < 2.0 else 0.0)
+        if side != before or t == formation - 1:  # the end of a rest says "flat" once more and trades nothing
+            _put(t, told[t, 3] * levels[4], line[0], weights)
 
 # %% ../../nbs/strategies/03_pairs.ipynb #77209da8
 class PairTrading(Parameters):
@@ -139,7 +143,7 @@ class PairTrading(Parameters):
         _trade(logs, self.every, self.lags, levels, scratch, np.empty(2), room, line, told, weights)
         return weights, told
 
-
+# %% ../../nbs/strategies/03_pairs.ipynb #66e19606
 def _log_closes(closes: Any) -> np.ndarray:
     """Logarithms of two columns of prices, `(2, n)`; `DataError` with the symbol and bar of what is not a price."""
     if not isinstance(closes, pd.DataFrame) or closes.shape[1] != 2:

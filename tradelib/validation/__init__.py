@@ -1,27 +1,63 @@
-"""Is it real? Causality by cutting off the future, and Sharpe ratios deflated by the number of trials."""
+"""Is it real? Causality, honest splits, overfitting, data snooping, and Sharpe ratios deflated by the trials."""
 
 from tradelib._lazy import attach
 
 _HOMES = {
+    "BacktestPaths": "splits",
     "CausalityProof": "causality",
+    "ClusteredEvidence": "data_snooping",
+    "CombinatorialPurgedCV": "splits",
+    "EffectiveTrials": "data_snooping",
+    "HaircutSharpe": "data_snooping",
+    "OverfittingEvidence": "overfitting",
+    "PurgedKFold": "splits",
     "SharpeEvidence": "sharpe",
+    "SnoopingTests": "data_snooping",
+    "WalkForward": "splits",
+    "WalkForwardResult": "walk_forward",
+    "adjusted_p_values": "data_snooping",
+    "backtest_overfitting": "overfitting",
+    "clustered_evidence": "data_snooping",
     "deflated_sharpe": "sharpe",
     "deflated_sharpe_ratio": "sharpe",
+    "effective_trials": "data_snooping",
     "expected_maximum_sharpe": "sharpe",
+    "haircut_sharpe": "data_snooping",
+    "haircut_sharpe_ratio": "data_snooping",
     "minimum_track_record_length": "sharpe",
     "probabilistic_sharpe_ratio": "sharpe",
     "prove_causality": "causality",
+    "run_walk_forward": "walk_forward",
+    "snooping_tests": "data_snooping",
 }
 
 __all__ = [
+    "BacktestPaths",
     "CausalityProof",
+    "ClusteredEvidence",
+    "CombinatorialPurgedCV",
+    "EffectiveTrials",
+    "HaircutSharpe",
+    "OverfittingEvidence",
+    "PurgedKFold",
     "SharpeEvidence",
+    "SnoopingTests",
+    "WalkForward",
+    "WalkForwardResult",
+    "adjusted_p_values",
+    "backtest_overfitting",
+    "clustered_evidence",
     "deflated_sharpe",
     "deflated_sharpe_ratio",
+    "effective_trials",
     "expected_maximum_sharpe",
+    "haircut_sharpe",
+    "haircut_sharpe_ratio",
     "minimum_track_record_length",
     "probabilistic_sharpe_ratio",
     "prove_causality",
+    "run_walk_forward",
+    "snooping_tests",
 ]
 
 __getattr__, __dir__ = attach(__name__, _HOMES)
