@@ -87,9 +87,10 @@ class Cell:
     def shown(self) -> str:
         """What a reader of the site sees of its output: where there is HTML, the plain twin is left out.
 
-        How a kernel cuts its stream of text into pieces depends on the moment; here the pieces are joined.
+        How a kernel cuts its stream of text into pieces depends on the moment; here the pieces are joined. Whether a
+        drawn figure comes before or after the value of the cell depends on the kernel; here it comes after.
         """
-        outputs = [_rich(output) for output in self.raw.get("outputs", [])]
+        outputs = sorted(map(_rich, self.raw.get("outputs", [])), key=lambda o: "image/png" in o.get("data", {}))
         streams = ["".join(output["text"]) for output in outputs if output["output_type"] == "stream"]
         rest = (output for output in outputs if output["output_type"] != "stream")
         return "\n".join(["".join(streams).strip(), *_output_texts(rest)]).strip()

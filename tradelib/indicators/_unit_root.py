@@ -38,9 +38,15 @@ __all__ = [
     "workspace",
 ]
 
-FIXED, AIC, BIC = 0, 1, 2
+FIXED = 0
+AIC = 1
+BIC = 2
 """How the number of lagged differences is chosen."""
-OK, COLLINEAR, SINGULAR, CONSTANT, UNTESTED = 0, 1, 2, 3, 4
+OK = 0
+COLLINEAR = 1
+SINGULAR = 2
+CONSTANT = 3
+UNTESTED = 4
 """What became of a test."""
 
 _ALMOST_ONE = 1.0 - 100.0 * math.sqrt(float(np.finfo(np.float64).eps))
