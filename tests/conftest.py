@@ -55,6 +55,13 @@ def recorded_data(environment: Mapping[str, str]) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests start first, so that no worker waits for the other at the end."""
+    """Files with slow tests start first, so that no worker waits for the other at the end.
+
+    A file stays with one worker, since some share one long set-up, such as a run of the whole pipeline; notebooks share
+    nothing, and each goes to whoever is free.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+    for item in items:
+        if item.path.name != "test_notebooks.py":
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))

@@ -123,8 +123,7 @@ def contracts() -> bool:
 
 def tests() -> bool:
     """pytest: notebooks, units, properties, pipeline, integration"""
-    # A file stays with one worker: some share one long set-up, such as a run of the whole pipeline.
-    return run("pytest", "-q", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "--durations", "15")
+    return run("pytest", "-q", "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder", "--durations", "15")
 
 
 def fix() -> int:
