@@ -27,7 +27,6 @@ from tradelib.indicators import (
     vwap,
     vwap_bands,
 )
-from tradelib.indicators.volume import window_sums
 
 COLUMNS = ["high", "low", "close", "volume"]
 REAL = [
@@ -152,28 +151,6 @@ def test_bars_that_do_not_belong_together_are_refused_before_anything_is_added_u
         accumulation_distribution(*(np.ones((3, 2)) for _ in columns))
     mixed = accumulation_distribution(columns[0], *arrays(bars)[1:])
     np.testing.assert_array_equal(mixed, accumulation_distribution(*arrays(bars)))
-
-
-# -- sums of a window --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("window", [1, 2, 3, 7, 20, 64, 100, 2_500])
-@pytest.mark.parametrize("length", [0, 1, 20, 2_067, 5_000])
-def test_a_sum_of_whole_numbers_is_exact_across_blocks(window: int, length: int) -> None:
-    x = np.random.default_rng(length).integers(-1_000, 1_000, length).astype(float)
-    sums = np.convolve(x, np.ones(window), "valid") if length >= window else np.empty(0)
-    result = window_sums(x, window)
-    np.testing.assert_array_equal(result[window - 1 :], sums)
-    assert np.isnan(result[: window - 1]).all()
-
-
-@given(st.integers(1, 90), st.integers(0, 120), st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
-def test_the_start_of_the_history_changes_no_bit_of_a_sum(window: int, start: int, seed: int) -> None:
-    x = np.random.default_rng(seed).normal(1.0, 0.1, 300)
-    np.testing.assert_array_equal(
-        window_sums(x[start:], window)[window - 1 :], window_sums(x, window)[start + window - 1 :]
-    )
 
 
 # -- Chaikin money flow ------------------------------------------------------------------------------------------------

@@ -17,12 +17,12 @@ from .._jit import jit
 from .._memory import empty
 from ..data.timeframes import parse_timeframe, utc_timestamp
 from ..errors import DataError, ParameterError
-from .core import Values, aligned, check_window, first_valid, like, unsearched
+from .core import Values, aligned, check_window, first_valid, like, rolling_sums, unsearched
 from .registry import indicator
 
 # %% auto #0
-__all__ = ['obv', 'accumulation_distribution', 'chaikin_oscillator', 'window_sums', 'check_sign', 'chaikin_money_flow', 'vwap',
-           'VwapBands', 'vwap_bands', 'anchored_vwap', 'rolling_vwap']
+__all__ = ['obv', 'accumulation_distribution', 'chaikin_oscillator', 'check_sign', 'chaikin_money_flow', 'vwap', 'VwapBands',
+           'vwap_bands', 'anchored_vwap', 'rolling_vwap']
 
 # %% ../../nbs/indicators/10_volume.ipynb #6becf317
 @jit(nogil=True, error_model="numpy", _nrt=False)
@@ -167,55 +167,6 @@ def chaikin_oscillator(
     result[known : known + max(fast, slow) - 1] = np.nan
     return like(close, result, f"chaikin_oscillator_{fast}_{slow}")
 
-# %% ../../nbs/indicators/10_volume.ipynb #4df2e9a3
-_BLOCK = 2048
-
-
-@jit(nogil=True, error_model="numpy", _nrt=False)
-def _plus(one: np.ndarray, other: np.ndarray, result: np.ndarray) -> None:
-    for k in range(result.shape[0]):
-        result[k] = one[k] + other[k]
-
-
-@jit(nogil=True, error_model="numpy", _nrt=False)
-def _block_sums(x: np.ndarray, window: int, room: np.ndarray, result: np.ndarray) -> None:
-    """Sums of the windows that begin at each of the first values of `x`; `room`: twice as many values as `x`."""
-    n, runs, values, length, done, place = result.shape[0], x, x.shape[0], 1, 0, 0
-    half = room.shape[0] // 2
-    while done < window:
-        if window // length % 2 == 1:
-            if done == 0:
-                for k in range(n):
-                    result[k] = runs[k]
-            else:
-                _plus(result, runs[done : done + n], result)
-            done += length
-        if done < window:
-            values -= length
-            longer = room[place : place + values]
-            _plus(runs[:values], runs[length : length + values], longer)
-            runs, length, place = longer, 2 * length, half - place
-
-# %% ../../nbs/indicators/10_volume.ipynb #e79c9570
-@jit(nogil=True, error_model="numpy", _nrt=False)
-def _sums(x: np.ndarray, window: int, first: int, block: int, room: np.ndarray, result: np.ndarray) -> None:
-    n = x.shape[0]
-    ready = min(first + window - 1, n)
-    for t in range(ready):
-        result[t] = math.nan
-    for start in range(ready, n, block):
-        stop = min(start + block, n)
-        _block_sums(x[start - window + 1 : stop], window, room, result[start:stop])
-
-
-def window_sums(x: np.ndarray, window: int, first: int | None = None) -> np.ndarray:
-    """Sum of each window of a checked array `(n,)` whose values begin at row `first`; NaN until a window is full."""
-    first = first_valid(x) if first is None else first
-    window, result = min(window, len(x) + 1), empty(len(x))
-    block = max(_BLOCK, window)
-    _sums(x, window, first, block, np.empty(2 * (block + window)), result)
-    return result
-
 # %% ../../nbs/indicators/10_volume.ipynb #5938a00b
 def check_sign(x: np.ndarray, name: str, source: Any, first: int = 0, zero: bool = True) -> np.ndarray:
     """`x`; `DataError` names the bar of `source`, from row `first` on, that is below zero (or at it: `zero=False`)."""
@@ -247,7 +198,7 @@ def chaikin_money_flow(high: Values, low: Values, close: Values, volume: Values,
     traded, flows = check_sign(arrays[3], "volume", volume, first), empty(len(arrays[3]))
     flows[:first] = np.nan
     _flows(*(array[first:] for array in arrays), flows[first:])
-    result = _per(window_sums(flows, window, first), window_sums(traded, window, first), 0.0)
+    result = _per(rolling_sums(flows, window, first), rolling_sums(traded, window, first), 0.0)
     return like(close, result, f"chaikin_money_flow_{window}")
 
 # %% ../../nbs/indicators/10_volume.ipynb #345a884e
@@ -400,7 +351,7 @@ def rolling_vwap(high: Values, low: Values, close: Values, volume: Values, windo
     """Average price (H+L+C)/3 of `window` bars, by volume, `(n,)`; the plain mean where nothing was traded."""
     window = check_window(window)
     (highs, lows, closes, volumes), first = aligned(high=high, low=low, close=close, volume=volume)
-    traded = window_sums(check_sign(volumes, "volume", volume, first), window, first)
+    traded = rolling_sums(check_sign(volumes, "volume", volume, first), window, first)
     price = (highs + lows + closes) / 3.0
-    untraded = window_sums(price, window, first) / window if (traded == 0.0).any() else np.nan
-    return like(close, _per(window_sums(price * volumes, window, first), traded, untraded), f"rolling_vwap_{window}")
+    untraded = rolling_sums(price, window, first) / window if (traded == 0.0).any() else np.nan
+    return like(close, _per(rolling_sums(price * volumes, window, first), traded, untraded), f"rolling_vwap_{window}")

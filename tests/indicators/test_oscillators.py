@@ -26,7 +26,6 @@ from tradelib.indicators.oscillators import (
     roc,
     rsi,
     ultimate_oscillator,
-    window_sums,
 )
 from tradelib.indicators.stochastics import Stochastic, stochastic, stochastic_fast, stochastic_rsi, williams_r
 
@@ -175,16 +174,6 @@ def test_windows_of_one_bar_that_talib_refuses() -> None:
     assert (cci(*(BARS[column] for column in RANGE), 1) == 0.0).all()
     place = (BARS[CLOSE] - BARS[HIGH]) / (BARS[HIGH] - BARS[LOW])
     np.testing.assert_allclose(williams_r(*(BARS[column] for column in RANGE), 1), 100 * place, atol=1e-9)
-
-
-@pytest.mark.parametrize("terms", [*range(1, 18), 31, 32, 33, 100])
-@pytest.mark.parametrize("stride", [1, 3])
-def test_sums_of_windows(terms: int, stride: int) -> None:
-    x = np.arange(400.0) ** 2
-    result = np.empty(len(x) - (terms - 1) * stride)
-    window_sums(x, terms, stride, np.empty(2 * len(x)), result)
-    expected = [x[i : i + terms * stride : stride][:terms].sum() for i in range(len(result))]
-    np.testing.assert_array_equal(result, expected)
 
 
 # -- accuracy ----------------------------------------------------------------------------------------------------------
