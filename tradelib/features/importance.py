@@ -17,8 +17,8 @@ from ..errors import DataError, ParameterError, require
 from ..parameters import nearest
 
 # %% auto #0
-__all__ = ['Score', 'planted_features', 'purged_folds', 'FeatureImportance', 'mean_decrease_impurity', 'mean_decrease_accuracy',
-           'single_feature_importance', 'cluster_features']
+__all__ = ['Score', 'planted_features', 'training_rows', 'purged_folds', 'FeatureImportance', 'mean_decrease_impurity',
+           'mean_decrease_accuracy', 'single_feature_importance', 'cluster_features']
 
 # %% ../../nbs/features/07_importance.ipynb #df4ef879
 def planted_features(
@@ -42,7 +42,25 @@ def planted_features(
     )
     return table.assign(**copies), pd.Series(label[order], time, name="label"), origin
 
-# %% ../../nbs/features/07_importance.ipynb #b415f340
+# %% ../../nbs/features/07_importance.ipynb #2f8c3b8c
+def training_rows(first: np.ndarray, last: np.ndarray, tests: Sequence[np.ndarray], embargo: int) -> np.ndarray:
+    """Rows that may train beside blocks of test rows; `first` and `last` bar of every label `(n,)`, in order.
+
+    Purged: a label that shares a bar with a test label. Embargoed: one that starts within `embargo` bars after the
+    last label of a test block ended. Source: AFML, snippets 7.1 to 7.3. `DataError` where nothing is left.
+    """
+    kept = np.ones(len(first), dtype=bool)
+    for rows in tests:
+        kept &= (last < first[rows[0]]) | (first > last[rows].max() + embargo)
+        kept[rows] = False
+    if not kept.any():
+        raise DataError(
+            f"purging and an embargo of {embargo} bars leave nothing to train on beside rows {tests[0][0]} to "
+            f"{tests[-1][-1]}: labels reach too far for this many splits"
+        )
+    return np.flatnonzero(kept)
+
+
 def purged_folds(
     times: pd.DatetimeIndex, folds: int = 5, ends: pd.Series | None = None, embargo: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -51,28 +69,24 @@ def purged_folds(
     `ends`: when each row's label is known, on `times` (None: on its own row). `embargo`: rows left out after the last
     end of a test label. Source: AFML, snippets 7.1 to 7.3. `DataError` where a fold leaves nothing to learn from.
     """
-    starts, stops, rows = times.asi8, _label_ends(times, ends), np.arange(len(times))
+    rows, stops = np.arange(len(times)), times.searchsorted(_label_ends(times, ends), side="right") - 1
     if not 2 <= folds <= len(times) or embargo < 0:
         raise ParameterError(
             f"{folds} folds of {len(times)} rows, embargo {embargo}: take 2 or more folds, embargo >= 0"
         )
     for test in np.array_split(rows, folds):
-        over = int(np.searchsorted(starts, stops[test].max(), side="right")) + embargo
-        train = rows[(stops < starts[test[0]]) | (rows >= over)]
-        if len(train) == 0:
-            raise DataError(f"the labels around {times[test[0]]} overlap all others: fewer folds, or shorter labels")
-        yield train, test
+        yield training_rows(rows, stops, [test], embargo), test
 
-# %% ../../nbs/features/07_importance.ipynb #284d8929
-def _label_ends(times: pd.DatetimeIndex, ends: pd.Series | None) -> np.ndarray:
+# %% ../../nbs/features/07_importance.ipynb #ef088a98
+def _label_ends(times: pd.DatetimeIndex, ends: pd.Series | None) -> pd.DatetimeIndex:
     if ends is None:
-        return times.asi8
+        return times
     known = pd.DatetimeIndex(ends).as_unit(times.unit)
     if not ends.index.equals(times) or known.hasnans or (known.asi8 < times.asi8).any():
         raise DataError(
             "ends must give a time for each row, not before the row: drop rows whose label is not known yet"
         )
-    return np.asarray(known.asi8)
+    return known
 
 # %% ../../nbs/features/07_importance.ipynb #c574a67c
 Score = Callable[[Any, pd.DataFrame, pd.Series], float]
