@@ -50,6 +50,7 @@ def test_the_folder_has_exactly_these_files_and_a_page_for_people(workshop: Any)
     files = tree(workshop.bundle.path)
     assert sorted(files) == [
         "README.md",
+        "attestation.json",
         "data.json",
         "evidence/figures.json",
         "evidence/gates.json",
@@ -61,7 +62,6 @@ def test_the_folder_has_exactly_these_files_and_a_page_for_people(workshop: Any)
         "package/tradelib-0.1.0-py3-none-any.whl",
         "provenance.json",
         "rule.json",
-        "signature.json",
     ]
     page = files["README.md"].decode()
     assert "TrendFollowing(fast=5, slow=20, average='sma', direction='long')" in page
@@ -69,7 +69,7 @@ def test_the_folder_has_exactly_these_files_and_a_page_for_people(workshop: Any)
     assert "a" * 40 not in page
     manifest = json.loads(files["manifest.json"])
     assert files["manifest.json"].endswith(b"}\n")
-    assert set(manifest["files"]) == set(files) - {"manifest.json", "signature.json"}
+    assert set(manifest["files"]) == set(files) - {"manifest.json", "attestation.json"}
 
 
 def test_two_builds_are_byte_identical_and_the_second_finds_the_first(workshop: Any, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_an_interrupt_leaves_nothing(workshop: Any, tmp_path: Path, monkeypatch:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    for step in ("_documents", "signature_file", "load_bundle", "write_bars", "_sync"):
+    for step in ("_documents", "seal", "load_bundle", "write_bars", "_sync"):
         with monkeypatch.context() as patched:
             patched.setattr(sealing, step, interrupt)
             with pytest.raises(KeyboardInterrupt):
@@ -242,7 +242,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(workshop: Any, tmp_path: Path, m
 
 
 def test_a_killed_build_shows_no_bundle_and_the_next_one_cleans_up(workshop: Any, tmp_path: Path) -> None:
-    for step in ("_sync", "signature_file", "write_bars"):
+    for step in ("_sync", "seal", "write_bars"):
         ready, said = os.pipe()
         child = os.fork()
         if child == 0:  # stops inside the build and waits there to be killed

@@ -10,6 +10,7 @@ import random
 import shutil
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +18,50 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tradelib.bundle import TrustStore, load_bundle, reproduce_golden, verify_bundle
+from tradelib.bundle.attestation import pre_authentication
 from tradelib.bundle.keys import key_id
 from tradelib.bundle.layout import parse_json
 from tradelib.errors import BundleError
 
 OTHER = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
-PREFIX = b"tradelib-bundle/1\n"
+TYPE = "application/vnd.in-toto+json"
 
 
 def line(value: Any) -> bytes:
     return (json.dumps(value, sort_keys=True, separators=(",", ":")) + "\n").encode()
 
 
-def sign(path: Path, key: Ed25519PrivateKey, claimed: str | None = None, prefix: bytes = PREFIX) -> None:
-    """Sign whatever manifest is there."""
-    signature = base64.b64encode(key.sign(prefix + (path / "manifest.json").read_bytes())).decode()
-    identity = claimed or key_id(key.public_key())
-    (path / "signature.json").write_bytes(line({"algorithm": "Ed25519", "key_id": identity, "signature": signature}))
+def encoded(payload: bytes, kind: str = TYPE) -> bytes:
+    """DSSE's pre-authentication encoding, written out a second time."""
+    return b" ".join([b"DSSEv1", str(len(kind)).encode(), kind.encode(), str(len(payload)).encode(), payload])
+
+
+def attested(path: Path) -> dict[str, Any]:
+    """The statement in a bundle."""
+    envelope = json.loads((path / "attestation.json").read_bytes())
+    return dict(json.loads(base64.b64decode(envelope["payload"])))
+
+
+def sign(
+    path: Path,
+    key: Ed25519PrivateKey,
+    claimed: str | None = None,
+    encode: Callable[[bytes], bytes] = encoded,
+    change: Callable[[dict[str, Any]], Any] = lambda statement: statement,
+) -> None:
+    """Attest whatever manifest and provenance are there."""
+    said = attested(path)
+    raw = (path / "manifest.json").read_bytes()
+    said["subject"][0]["digest"]["sha256"] = hashlib.sha256(raw).hexdigest()
+    with suppress(ValueError, TypeError, KeyError, RecursionError):  # a manifest that is none has no name
+        manifest = json.loads(raw)
+        named = {name: manifest[name] for name in ("name", "permission")}
+        said["predicate"]["buildDefinition"]["externalParameters"] = named
+    payload = line(change(said))
+    signature = base64.b64encode(key.sign(encode(payload))).decode()
+    signed = {"keyid": claimed or key_id(key.public_key()), "sig": signature}
+    envelope = {"payload": base64.b64encode(payload).decode(), "payloadType": TYPE, "signatures": [signed]}
+    (path / "attestation.json").write_bytes(line(envelope))
 
 
 def insider(path: Path, key: Ed25519PrivateKey, contents: dict[str, bytes] | None = None, /, **fields: Any) -> None:
@@ -61,12 +89,36 @@ def test_the_untouched_bundle_is_accepted(workshop: Any, tmp_path: Path) -> None
     assert load_bundle(moved, workshop.trust).digest == workshop.bundle.digest
 
 
+def test_the_attestation_is_a_public_format(workshop: Any) -> None:
+    """Encoding: the example of DSSE 1.0, protocol.md. Whoever knows DSSE, in-toto and Ed25519 can check a bundle."""
+    hello = b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+    assert pre_authentication(b"hello world", "http://example.com/HelloWorld") == hello
+    path = workshop.bundle.path
+    envelope = json.loads((path / "attestation.json").read_bytes())
+    payload, (signed,) = base64.b64decode(envelope["payload"]), envelope["signatures"]
+    workshop.key.public_key().verify(base64.b64decode(signed["sig"]), encoded(payload, envelope["payloadType"]))
+    manifest = hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest()
+    assert json.loads(payload) == {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "manifest.json", "digest": {"sha256": manifest}}],
+        "predicateType": "https://slsa.dev/provenance/v1",
+        "predicate": {
+            "buildDefinition": {
+                "buildType": "urn:tradelib-bundle:2",
+                "externalParameters": {"name": "trend-probe", "permission": "paper"},
+                "internalParameters": {"commit": "a" * 40},
+            },
+            "runDetails": {"builder": {"id": "urn:tradelib:promotion"}},
+        },
+    }
+
+
 def test_every_flipped_byte_is_seen(workshop: Any, tmp_path: Path) -> None:
     """All bytes of manifest, signature and small files; a seeded sample of the rest."""
     path, choose = workshop.copy(tmp_path), random.Random(20261121)
     for file in sorted(item for item in path.rglob("*") if item.is_file()):
         whole = file.read_bytes()
-        small = len(whole) <= 500 or file.name in ("manifest.json", "signature.json")
+        small = len(whole) <= 500 or file.name in ("manifest.json", "attestation.json")
         places = range(len(whole)) if small else {0, len(whole) - 1, *choose.sample(range(len(whole)), 40)}
         for place in places:
             altered = bytearray(whole)
@@ -166,12 +218,35 @@ def edited(name: str, change: Callable[[Any], Any]) -> Callable[[Path, Any], Non
     return attack
 
 
-def signature(**changes: Any) -> Callable[[Path, Any], None]:
+def envelope(**changes: Any) -> Callable[[Path, Any], None]:
     def attack(path: Path, workshop: Any) -> None:
-        content = json.loads((path / "signature.json").read_bytes()) | changes
-        (path / "signature.json").write_bytes(line(content))
+        content = json.loads((path / "attestation.json").read_bytes()) | changes
+        (path / "attestation.json").write_bytes(line(content))
 
     return attack
+
+
+def signature(**changes: Any) -> Callable[[Path, Any], None]:
+    def attack(path: Path, workshop: Any) -> None:
+        signed = json.loads((path / "attestation.json").read_bytes())["signatures"][0]
+        envelope(signatures=[signed | changes])(path, workshop)
+
+    return attack
+
+
+def stated(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path, Any], None]:
+    """Another statement about the same manifest, signed by somebody who holds the key."""
+    return lambda path, workshop: sign(path, workshop.key, change=change)
+
+
+def other_origin(statement: dict[str, Any]) -> dict[str, Any]:
+    statement["predicate"]["buildDefinition"]["internalParameters"] = {"commit": "b" * 40}
+    return statement
+
+
+def another_permission(statement: dict[str, Any]) -> dict[str, Any]:
+    statement["predicate"]["buildDefinition"]["externalParameters"]["permission"] = "live"
+    return statement
 
 
 def signed_by_a_stranger(path: Path, workshop: Any) -> None:
@@ -183,16 +258,16 @@ def stranger_who_claims_to_be_the_owner(path: Path, workshop: Any) -> None:
 
 
 def signed_for_another_purpose(path: Path, workshop: Any) -> None:
-    sign(path, workshop.key, prefix=b"")
+    sign(path, workshop.key, encode=lambda payload: payload)
 
 
-def signed_for_another_format(path: Path, workshop: Any) -> None:
-    sign(path, workshop.key, prefix=b"tradelib-bundle/2\n")
+def signed_for_another_type(path: Path, workshop: Any) -> None:
+    sign(path, workshop.key, encode=lambda payload: encoded(payload, "text/plain"))
 
 
 def signature_of_another_bundle(path: Path, workshop: Any) -> None:
     other = workshop.reseal(path.parent / "other", figures={"sharpe": 9.0})
-    shutil.copy(other.path / "signature.json", path)
+    shutil.copy(other.path / "attestation.json", path)
 
 
 def file_of_another_bundle(path: Path, workshop: Any) -> None:
@@ -253,19 +328,34 @@ ATTACKS: dict[str, tuple[Callable[[Path, Any], None], str, str]] = {
     "unknown key": (signed_by_a_stranger, "unknown-key", "which is not trusted"),
     "forged key id": (stranger_who_claims_to_be_the_owner, "signature", "does not fit"),
     "no domain in the signature": (signed_for_another_purpose, "signature", "does not fit"),
-    "signature for another format": (signed_for_another_format, "signature", "does not fit"),
-    "signature of another bundle": (signature_of_another_bundle, "signature", "does not fit"),
-    "permission raised": (permission_raised, "signature", "does not fit"),
-    "algorithm none": (signature(algorithm="none"), "signature", "only Ed25519"),
-    "algorithm missing": (signature(algorithm=None), "signature", "only Ed25519"),
-    "empty signature": (signature(signature=""), "signature", "does not fit"),
-    "signature that is not base64": (signature(signature="§"), "signature", "not a signature"),
-    "signature that is a number": (signature(signature=1), "signature", "not a signature"),
-    "key id that is a list": (signature(key_id=["x"]), "signature", "not a signature"),
-    "key id that is a path": (signature(key_id="../../x"), "unknown-key", "which is not trusted"),
-    "more in the signature": (signature(comment="hello"), "signature", "not a signature"),
+    "signature for another type": (signed_for_another_type, "signature", "does not fit"),
+    "attestation of another bundle": (signature_of_another_bundle, "signature", "about another manifest"),
+    "permission raised": (permission_raised, "signature", "about another manifest"),
+    "no signature": (envelope(signatures=[]), "signature", "not an attestation"),
+    "signatures are no list": (envelope(signatures=None), "signature", "not an attestation"),
+    "payload of another type": (envelope(payloadType="text/plain"), "signature", "not an attestation"),
+    "payload that is not base64": (envelope(payload="§"), "signature", "not an attestation"),
+    "payload exchanged": (envelope(payload="e30="), "signature", "does not fit"),
+    "empty signature": (signature(sig=""), "signature", "does not fit"),
+    "signature that is not base64": (signature(sig="§"), "signature", "not an attestation"),
+    "signature that is a number": (signature(sig=1), "signature", "not an attestation"),
+    "key id that is a list": (signature(keyid=["x"]), "signature", "not an attestation"),
+    "key id that is a path": (signature(keyid="../../x"), "unknown-key", "which is not trusted"),
+    "more in the signature": (signature(comment="hello"), "signature", "not an attestation"),
+    "more in the envelope": (envelope(comment="hello"), "signature", "not an attestation"),
+    # The statement, signed by somebody who holds the key
+    "statement of another kind": (stated(lambda said: said | {"_type": "x"}), "signature", "not one about a bundle"),
+    "statement about two things": (
+        stated(lambda said: said | {"subject": said["subject"] * 2}),
+        "signature",
+        "not one about a bundle",
+    ),
+    "statement is a list": (stated(lambda said: [said]), "signature", "not one about a bundle"),
+    "statement with another origin": (stated(other_origin), "content", "something else than manifest.json"),
+    "statement with another permission": (stated(another_permission), "content", "something else than"),
+    "provenance exchanged": (payload("provenance.json", b"{}"), "content", "something else than"),
     # The manifest, signed by somebody who holds the key
-    "newer format": (fields(format="tradelib-bundle/2"), "format", "tradelib-bundle/2"),
+    "another format": (fields(format="tradelib-bundle/1"), "format", "tradelib-bundle/1"),
     "no format": (raw_manifest(lambda raw: b"{}\n"), "manifest", "not the manifest"),
     "manifest is a list": (raw_manifest(lambda raw: b"[]\n"), "manifest", "not the manifest"),
     "manifest is not JSON": (raw_manifest(lambda raw: raw[:-5]), "manifest", "not valid JSON"),

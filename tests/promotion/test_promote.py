@@ -169,11 +169,11 @@ def test_an_altered_bundle_in_the_same_place_is_never_overwritten(
     promotion: Promotion, request_of: Request, tmp_path: Path
 ) -> None:
     place = Path(shutil.copytree(promotion.bundle.path, tmp_path / promotion.bundle.path.name))
-    (place / "signature.json").write_text("{}")
+    (place / "attestation.json").write_text("{}")
     with pytest.raises(BundleError, match="altered or signed with another key"):
         promote(**request_of(tmp_path))
-    assert (place / "signature.json").read_text() == "{}"
-    shutil.copy(promotion.bundle.path / "signature.json", place / "signature.json")
+    assert (place / "attestation.json").read_text() == "{}"
+    shutil.copy(promotion.bundle.path / "attestation.json", place / "attestation.json")
     (place / "rule.json").write_text("{}")
     with pytest.raises(BundleError, match=r"rule\.json was altered"):
         promote(**request_of(tmp_path))

@@ -22,12 +22,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tradelib._jit import interpreted
 from tradelib.backtest.decision import DecisionRule
 from tradelib.bundle import layout
+from tradelib.bundle.attestation import seal, statement
 from tradelib.bundle.golden import check_golden
 from tradelib.bundle.keys import TrustStore, key_id
 from tradelib.bundle.layout import Bundle, Execution, FileRecord, check_gates, check_supported, pretty, sha256
 from tradelib.bundle.page import readme
 from tradelib.bundle.runtime import wheel_digest
-from tradelib.bundle.verify import check_decisions, check_market, load_bundle, signature_file
+from tradelib.bundle.verify import check_decisions, check_market, load_bundle
 from tradelib.data.files import write_bars
 from tradelib.errors import BundleError, LedgerError
 from tradelib.ledger.chain import canonical
@@ -128,7 +129,7 @@ def _partial(root: Path) -> Iterator[Path]:
 
 
 def _fill(folder: Path, contents: BundleContents, private_key: Ed25519PrivateKey) -> str:
-    """Write all files, manifest and signature; returns the digest of the bundle."""
+    """Write all files, manifest and attestation; returns the digest of the bundle."""
     wheel = _read(contents.wheel, "wheel")
     path = f"package/{contents.wheel.name}"
     if not layout.WHEEL.fullmatch(path):
@@ -147,8 +148,7 @@ def _fill(folder: Path, contents: BundleContents, private_key: Ed25519PrivateKey
     }
     raw = (canonical(manifest) + "\n").encode("ascii")
     _write(folder / layout.MANIFEST, raw)
-    signature = private_key.sign(layout.SIGNED_PREFIX + raw)
-    _write(folder / layout.SIGNATURE, signature_file(key_id(private_key.public_key()), signature))
+    _write(folder / layout.ATTESTATION, seal(statement(raw, contents.provenance), private_key))
     return sha256(raw)
 
 

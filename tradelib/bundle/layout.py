@@ -1,8 +1,8 @@
 """What is in a bundle: the files, their limits, and the object that a verified folder becomes.
 
 A bundle is a folder `<name>-<first 12 hex digits of its digest>`. `manifest.json` names every other file with size and
-SHA-256; `signature.json` signs the exact bytes of the manifest. Exactly the files listed here: one more, or one less,
-is not a bundle.
+SHA-256; `attestation.json` signs the exact bytes of the manifest. Exactly the files listed here: one more, or one
+less, is not a bundle.
 """
 
 from __future__ import annotations
@@ -37,14 +37,12 @@ __all__ = [
     "sha256",
 ]
 
-FORMAT = "tradelib-bundle/1"
-SIGNED_PREFIX = b"tradelib-bundle/1\n"
-"""Signed before the manifest's bytes, so that a signature made for anything else is not one for a bundle."""
+FORMAT = "tradelib-bundle/2"
 PERMISSIONS = ("paper", "live")
 TIERS = ("safety", "evidence")
 
 MANIFEST = "manifest.json"
-SIGNATURE = "signature.json"
+ATTESTATION = "attestation.json"
 RULE = "rule.json"
 EXECUTION = "execution.json"
 DATA = "data.json"
@@ -56,7 +54,7 @@ LOCK = "package/runner.lock"
 PROVENANCE = "provenance.json"
 README = "README.md"
 PAYLOAD = frozenset({RULE, EXECUTION, DATA, GATES, FIGURES, GOLDEN_BARS, GOLDEN_DECISIONS, LOCK, PROVENANCE, README})
-"""Files that every bundle has, besides manifest, signature and one wheel."""
+"""Files that every bundle has, besides manifest, attestation and one wheel."""
 
 BUNDLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 WHEEL = re.compile(r"package/tradelib-[A-Za-z0-9_.+!-]{1,120}\.whl")

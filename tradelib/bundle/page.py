@@ -34,7 +34,8 @@ A strategy sealed by tradelib: rule, package, data digests, evidence and referen
 
 ## Verify and run
 
-The manifest names every file with its SHA-256 and is signed with Ed25519. Install exactly what was sealed, then ask it:
+The manifest names every file with its SHA-256. `attestation.json` is an in-toto statement about the manifest in a DSSE
+envelope, signed with Ed25519. Install exactly what was sealed, then ask it:
 
 ```
 pip install --require-hashes -r package/runner.lock
@@ -48,7 +49,7 @@ print(reproduce_golden(bundle))
 CHECK
 ```
 
-The public key that signed it (`signature.json`, `key_id`) must be in your trust store first; ask its owner for it by
+The public key that signed it (`attestation.json`, `keyid`) must be in your trust store first; ask its owner for it by
 another way than the one this folder came by. The runner does these checks by itself and refuses where one fails.
 `golden/` holds the bars and the decisions that must come out, bit for bit; `provenance.json` says from which commit,
 parameters and registry version it was made.

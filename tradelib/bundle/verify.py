@@ -6,7 +6,6 @@ the outside in: folder, manifest, signature, files, and only then the meaning of
 
 from __future__ import annotations
 
-import base64
 import os
 import stat
 import tempfile
@@ -20,6 +19,7 @@ from cryptography.exceptions import InvalidSignature
 
 from tradelib.backtest.decision import DecisionRule
 from tradelib.bundle import layout
+from tradelib.bundle.attestation import Envelope, pre_authentication, read_envelope, statement, subject_of
 from tradelib.bundle.keys import TrustStore
 from tradelib.bundle.layout import Bundle, Execution, FileRecord, check_gates, parse_json, sha256
 from tradelib.bundle.runtime import wheel_digest
@@ -86,15 +86,15 @@ def load_bundle(path: str | os.PathLike[str], trust: TrustStore) -> Bundle:
 
 def _examine(path: Path, trust: TrustStore) -> Bundle:
     files = _read_folder(path)
-    for name in (layout.MANIFEST, layout.SIGNATURE):
+    for name in (layout.MANIFEST, layout.ATTESTATION):
         if name not in files:
             raise _Refused(Problem("missing", name, f"{name} is missing: this is not a whole bundle."))
     manifest = _check_manifest(files[layout.MANIFEST])
-    identity = _check_signature(files, trust)
+    envelope = _check_signature(files, trust)
     records = _check_records(manifest["files"])
     _check_files(files, records)
     try:
-        return _understand(path.resolve(), identity, manifest, records, files)
+        return _understand(path.resolve(), envelope, manifest, records, files)
     except (TradelibError, KeyError, TypeError, ValueError) as error:
         raise _Refused(Problem("content", "", str(error))) from None
 
@@ -137,7 +137,7 @@ def _walk(root: Path, folder: Path, depth: int) -> Iterator[tuple[str, Path]]:
 
 
 def _read_file(name: str, path: Path) -> bytes:
-    limit = layout.LARGEST_MANIFEST if name in (layout.MANIFEST, layout.SIGNATURE) else layout.LARGEST_FILE
+    limit = layout.LARGEST_MANIFEST if name in (layout.MANIFEST, layout.ATTESTATION) else layout.LARGEST_FILE
     shown = ascii(name)[1:-1]
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(descriptor, "rb") as file:
@@ -172,14 +172,18 @@ def _check_manifest(raw: bytes) -> dict[str, Any]:
     return manifest
 
 
-def _check_signature(files: Mapping[str, bytes], trust: TrustStore) -> str:
-    """The id of the trusted key that signed the manifest."""
-    identity, signature = _parse_signature(files[layout.SIGNATURE])
+def _check_signature(files: Mapping[str, bytes], trust: TrustStore) -> Envelope:
+    """The attestation of this manifest by a trusted key."""
+    name = layout.ATTESTATION
+    try:
+        envelope = read_envelope(files[name])
+    except BundleError as error:
+        raise _Refused(Problem("signature", name, str(error))) from None
+    identity = envelope.key_id
     try:
         revoked, known = trust.revoked(), trust.keys()
     except BundleError as error:
         raise _Refused(Problem("trust", "", str(error))) from None
-    name = layout.SIGNATURE
     if identity in revoked:
         raise _Refused(
             Problem("revoked-key", name, f"it is signed with the revoked key {identity}: {revoked[identity]}")
@@ -190,32 +194,15 @@ def _check_signature(files: Mapping[str, bytes], trust: TrustStore) -> str:
             Problem("unknown-key", name, f"it is signed with the key {identity}, which is not trusted: {hint}.")
         )
     try:
-        known[identity].verify(signature, layout.SIGNED_PREFIX + files[layout.MANIFEST])
+        known[identity].verify(envelope.signature, pre_authentication(envelope.payload))
+        if subject_of(envelope.payload) == sha256(files[layout.MANIFEST]):
+            return envelope
+        text = f"the attestation of key {identity} is about another manifest: this one was altered or exchanged."
     except InvalidSignature:
-        text = f"the signature of key {identity} does not fit: manifest or signature were altered."
-        raise _Refused(Problem("signature", name, text)) from None
-    return identity
-
-
-def _parse_signature(raw: bytes) -> tuple[str, bytes]:
-    name = layout.SIGNATURE
-    try:
-        parsed = parse_json(raw, name)
-        if parsed["algorithm"] != "Ed25519":
-            text = f"{name} names the algorithm {parsed['algorithm']!r}; only Ed25519 is accepted."
-            raise _Refused(Problem("signature", name, text))
-        identity, signature = parsed["key_id"], base64.b64decode(parsed["signature"], validate=True)
-        if signature_file(identity, signature) == raw and isinstance(identity, str):
-            return identity, signature
-    except (BundleError, TypeError, KeyError, ValueError):
-        pass
-    raise _Refused(Problem("signature", name, f"{name} is not a signature: it was altered or made by something else."))
-
-
-def signature_file(identity: str, signature: bytes) -> bytes:
-    """The exact bytes of signature.json."""
-    text = base64.b64encode(signature).decode("ascii")
-    return _line({"algorithm": "Ed25519", "key_id": identity, "signature": text})
+        text = f"the signature of key {identity} does not fit: the attestation was altered."
+    except BundleError as error:
+        text = f"the attestation of key {identity} does not fit: {error}."
+    raise _Refused(Problem("signature", name, text)) from None
 
 
 def _line(value: Any) -> bytes:
@@ -243,7 +230,7 @@ def _check_records(listed: Any) -> dict[str, FileRecord]:
 
 def _check_files(files: Mapping[str, bytes], records: Mapping[str, FileRecord]) -> None:
     problems = []
-    for name in sorted(records.keys() | files.keys() - {layout.MANIFEST, layout.SIGNATURE}):
+    for name in sorted(records.keys() | files.keys() - {layout.MANIFEST, layout.ATTESTATION}):
         shown = ascii(name)[1:-1]
         if name not in files:
             problems.append(Problem("missing", shown, f"the file {shown} is missing."))
@@ -259,9 +246,12 @@ def _check_files(files: Mapping[str, bytes], records: Mapping[str, FileRecord]) 
 
 
 def _understand(
-    path: Path, identity: str, manifest: dict[str, Any], records: dict[str, FileRecord], files: Mapping[str, bytes]
+    path: Path, envelope: Envelope, manifest: dict[str, Any], records: dict[str, FileRecord], files: Mapping[str, bytes]
 ) -> Bundle:
     """The bundle that the verified files describe; a signature does not make them consistent."""
+    provenance = _object(files, layout.PROVENANCE)
+    if statement(files[layout.MANIFEST], provenance) != envelope.payload:
+        raise BundleError("the attestation says something else than manifest.json and provenance.json.")
     if not layout.BUNDLE_NAME.fullmatch(manifest["name"]):
         raise BundleError(f"A bundle cannot be called {manifest['name']!r}.")
     wheel = next(files[name] for name in records if layout.WHEEL.fullmatch(name))
@@ -276,7 +266,7 @@ def _understand(
         path=path,
         name=manifest["name"],
         permission=manifest["permission"],
-        key_id=identity,
+        key_id=envelope.key_id,
         digest=sha256(files[layout.MANIFEST]),
         payload_digest=layout.payload_digest(records),
         package_digest=manifest["package_digest"],
@@ -287,7 +277,7 @@ def _understand(
         gates=check_gates(parse_json(files[layout.GATES], layout.GATES), manifest["permission"]),
         figures=_object(files, layout.FIGURES),
         data=_object(files, layout.DATA),
-        provenance=_object(files, layout.PROVENANCE),
+        provenance=provenance,
         files=records,
     )
 

@@ -301,7 +301,7 @@ def _place(draft: Bundle, bundles_dir: Path) -> tuple[Path, bool]:
     if not target.exists():
         draft.path.rename(target)
         return target, True
-    for name in ("manifest.json", "signature.json"):
+    for name in ("manifest.json", "attestation.json"):
         if not (target / name).is_file() or (target / name).read_bytes() != (draft.path / name).read_bytes():
             raise BundleError(
                 f"{target} exists with another {name}: it was altered or signed with another key. "
