@@ -15,6 +15,7 @@ __all__ = [
     "LedgerError",
     "MissingExtraError",
     "ParameterError",
+    "PromotionError",
     "RunnerError",
     "TradelibError",
     "VenueError",
@@ -40,6 +41,10 @@ class LedgerError(TradelibError):
 
 class BundleError(TradelibError):
     """A bundle is incomplete, altered, unsigned, or signed by a key that is not trusted."""
+
+
+class PromotionError(TradelibError):
+    """A promotion, approval or rollback that the ledger of promotions does not allow."""
 
 
 class RunnerError(TradelibError):
