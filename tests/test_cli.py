@@ -72,6 +72,20 @@ def test_keys_are_made_once_and_listed(tradelib):
     assert list(json.loads(tradelib("keys", "list", "--json").stdout).values()) == ["desk, trusted"]
 
 
+def test_keys_are_rotated_revoked_and_those_of_others_trusted(tradelib, tmp_path):
+    tradelib("keys", "generate", "desk")
+    (old,) = json.loads(tradelib("keys", "list", "--json").stdout)
+    assert f"{old} signs no more" in tradelib("keys", "rotate", "desk").stdout
+    listed = json.loads(tradelib("keys", "list", "--json").stdout)
+    assert sorted(listed.values()) == ["desk, trusted", "of somebody else, trusted"]
+    assert "is revoked: stolen" in tradelib("keys", "revoke", old, "--reason", "stolen").stdout
+    assert json.loads(tradelib("keys", "list", "--json").stdout)[old] == "of somebody else, revoked"
+    refused(tradelib("keys", "revoke", "desk", "--reason", "x"), "is not a key id")
+    refused(tradelib("keys", "trust", tmp_path / "nobody.pub"), "cannot be read")
+    public = next(tmp_path.rglob("keys/desk.pub"))
+    assert "may approve from now on" in tradelib("keys", "trust", public, "--approver").stdout
+
+
 @pytest.mark.integration
 def test_a_bundle_of_an_unknown_key_is_refused_and_of_a_trusted_one_verified_up_to_its_code(tradelib, sealed, home):
     refused(tradelib("verify", sealed.bundle.path), "key")

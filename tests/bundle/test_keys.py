@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
+import keyring
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from keyring.backend import KeyringBackend
+from keyring.backends import fail
 
-from tradelib.bundle import TrustStore, generate_key, list_keys, load_private_key
+from tradelib.bundle import TrustStore, generate_key, keys, list_keys, load_private_key, rotate_key
 from tradelib.bundle.keys import PASSPHRASE, key_id
 from tradelib.errors import BundleError
 
@@ -68,6 +73,98 @@ def test_an_open_key_loads_although_a_passphrase_is_set(tmp_path: Path, monkeypa
     key = generate_key("desk", tmp_path)
     monkeypatch.setenv(PASSPHRASE, "correct horse")
     assert key_id(load_private_key("desk", tmp_path).public_key()) == key.key_id
+
+
+@pytest.fixture
+def vault(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[tuple[str, str], str]]:
+    """A keyring in memory, with what is in it."""
+    held: dict[tuple[str, str], str] = {}
+
+    class Vault(KeyringBackend):
+        priority = 1.0
+
+        def get_password(self, service: str, username: str) -> str | None:
+            return held.get((service, username))
+
+        def set_password(self, service: str, username: str, password: str) -> None:
+            held[service, username] = password
+
+        def delete_password(self, service: str, username: str) -> None:
+            del held[service, username]
+
+    before = keyring.get_keyring()
+    keyring.set_keyring(Vault())
+    yield held
+    keyring.set_keyring(before)
+
+
+def test_the_keyring_keeps_a_passphrase_that_nobody_saw(vault: dict[tuple[str, str], str], tmp_path: Path) -> None:
+    key = generate_key("desk", tmp_path, keyring=True)
+    assert b"ENCRYPTED" in key.private_path.read_bytes()
+    assert list(vault) == [("tradelib", key.key_id)]
+    assert len(vault["tradelib", key.key_id]) >= 43  # 32 random bytes
+    assert key_id(load_private_key("desk", tmp_path).public_key()) == key.key_id
+    vault.clear()
+    with pytest.raises(BundleError, match="is encrypted"):
+        load_private_key("desk", tmp_path)
+
+
+def test_a_machine_without_a_keyring_says_so(tmp_path: Path) -> None:
+    before = keyring.get_keyring()
+    keyring.set_keyring(fail.Keyring())
+    with pytest.raises(BundleError, match="does not take a passphrase"):
+        generate_key("desk", tmp_path, keyring=True)
+    keyring.set_keyring(before)
+    assert list_keys(tmp_path) == []
+
+
+def test_a_rotated_key_signs_no_more_and_is_still_believed(tmp_path: Path) -> None:
+    trust = TrustStore(tmp_path / "trust")
+    first = generate_key("desk", tmp_path)
+    trust.add(first.public_path)
+    signed = load_private_key("desk", tmp_path).sign(b"sealed before")
+    old, new = rotate_key("desk", trust, tmp_path)
+    assert (old.key_id, new.key_id) == (first.key_id, list_keys(tmp_path)[0].key_id)
+    assert old.key_id != new.key_id
+    assert key_id(load_private_key("desk", tmp_path).public_key()) == new.key_id
+    trust.keys()[old.key_id].verify(signed, b"sealed before")
+    assert set(trust.keys()) == {old.key_id, new.key_id}
+    assert sorted(path.name for path in (tmp_path / "keys").iterdir()) == sorted(
+        ["desk.key", "desk.pub", f"desk-{old.key_id}.pub"]
+    )
+
+
+def test_a_key_that_cannot_be_opened_is_not_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PASSPHRASE, "correct horse")
+    key = generate_key("desk", tmp_path)
+    monkeypatch.setenv(PASSPHRASE, "battery staple")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "keys").iterdir()}
+    with pytest.raises(BundleError, match="is the passphrase"):
+        rotate_key("desk", TrustStore(tmp_path / "trust"), tmp_path)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "keys").iterdir()} == before
+    assert list_keys(tmp_path) == [key]
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_rotation_that_stops_half_way_leaves_a_key_that_is_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """The disk fills up at each of the three files in turn, after the first key was made and trusted."""
+    trust = TrustStore(tmp_path / "trust")
+    trust.add(generate_key("desk", tmp_path).public_path)
+    write, calls = keys._write, itertools.count(1)
+
+    def full(path: Path, content: bytes, mode: int, **options: bool) -> None:
+        if path.parent.name == "keys" and next(calls) == step:
+            raise OSError(28, "No space left on device")
+        write(path, content, mode, **options)
+
+    monkeypatch.setattr(keys, "_write", full)
+    with pytest.raises(BundleError, match="cannot be rotated: No space left on device"):
+        rotate_key("desk", trust, tmp_path)
+    monkeypatch.undo()
+    assert key_id(load_private_key("desk", tmp_path).public_key()) in trust.keys()  # noqa: SIM118
+    rotate_key("desk", trust, tmp_path)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o666, 0o610])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tradelib.bundle.format import BundleContents, write_bundle
 from tradelib.bundle.golden import GoldenCheck, make_golden, reproduce_golden
-from tradelib.bundle.keys import Key, TrustStore, generate_key, list_keys, load_private_key
+from tradelib.bundle.keys import Key, TrustStore, generate_key, list_keys, load_private_key, rotate_key
 from tradelib.bundle.layout import Bundle, Execution
 from tradelib.bundle.runtime import package_digest, verify_runtime, wheel_digest
 from tradelib.bundle.verify import Problem, Verification, load_bundle, verify_bundle
@@ -25,6 +25,7 @@ __all__ = [
     "make_golden",
     "package_digest",
     "reproduce_golden",
+    "rotate_key",
     "verify_bundle",
     "verify_runtime",
     "wheel_digest",

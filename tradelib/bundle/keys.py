@@ -1,8 +1,9 @@
 """Who may sign, and whom we believe: Ed25519 key pairs and a folder of trusted public keys.
 
-Private keys live in `<home>/keys/<name>.key` (PKCS8 PEM, readable by their owner only, encrypted where the environment
-holds `TRADELIB_KEY_PASSPHRASE`). A trust store is a folder of public keys, one `.pub` file each, and `revoked.json`:
-removing a key forgets it, revoking it is final.
+Private keys live in `<home>/keys/<name>.key` (PKCS8 PEM, readable by their owner only). They are encrypted where there
+is a passphrase: in the environment as `TRADELIB_KEY_PASSPHRASE`, or in the keyring of the operating system. A trust
+store is a folder of public keys, one `.pub` file each, and `revoked.json`: removing a key forgets it, revoking it is
+final.
 """
 
 from __future__ import annotations
@@ -11,22 +12,26 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import stat
 import tempfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from tradelib.errors import BundleError
+from tradelib.errors import BundleError, require
 from tradelib.home import project_home
 
-__all__ = ["PASSPHRASE", "Key", "TrustStore", "generate_key", "key_id", "list_keys", "load_private_key"]
+__all__ = ["PASSPHRASE", "Key", "TrustStore", "generate_key", "key_id", "list_keys", "load_private_key", "rotate_key"]
 
 PASSPHRASE = "TRADELIB_KEY_PASSPHRASE"
 """Environment variable that encrypts and opens private keys."""
+KEYRING = "tradelib"
+"""Name of the service under which passphrases of private keys stand in the operating system's keyring."""
 _LARGEST = 16_384  # bytes of a key file; a real one has a few hundred
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
@@ -47,24 +52,47 @@ def key_id(public: Ed25519PublicKey) -> str:
     return hashlib.sha256(public.public_bytes_raw()).hexdigest()[:16]
 
 
-def generate_key(name: str, home: Path | None = None) -> Key:
+def generate_key(name: str, home: Path | None = None, *, keyring: bool = False) -> Key:
     """A new key pair `<home>/keys/<name>.key` and `.pub` (`home` defaults to the project's).
 
-    Raises `BundleError` when the name is taken or cannot be a file name; an existing key is never replaced.
+    `keyring`: encrypt the private half with a passphrase that only the operating system's keyring knows. Raises
+    `BundleError` when the name is taken or cannot be a file name; an existing key is never replaced.
     """
     key = _key_paths(name, home)
     if key[1].exists():
         raise BundleError(f"There is a key {name!r} already ({key[1]}): choose another name, a key is never replaced.")
     private = Ed25519PrivateKey.generate()
+    secret = _passphrase_for(private, keyring)
     try:
         key[0].parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(key[0], _public_pem(private.public_key()), 0o644)
-        _write(key[1], _private_pem(private), 0o600, replace=False)
+        _write(key[1], _private_pem(private, secret), 0o600, replace=False)
     except FileExistsError:
         raise BundleError(f"Another process just made a key {name!r}: choose another name.") from None
     except OSError as error:
         raise BundleError(f"The key {name!r} cannot be written to {key[0].parent}: {error.strerror}.") from error
     return Key(name, key_id(private.public_key()), *key)
+
+
+def rotate_key(name: str, trust: TrustStore, home: Path | None = None, *, keyring: bool = False) -> tuple[Key, Key]:
+    """A new key pair under an old name; returns the old one and the new one, which `trust` believes from now on.
+
+    The old private half is destroyed, so that nothing more is signed with it. Its public half stays trusted, and is
+    kept as `<name>-<key id>.pub`: what it signed is still what it was. Where it was stolen, `TrustStore.revoke` it.
+    """
+    public, private = _key_paths(name, home)
+    before = load_private_key(name, home).public_key()  # whoever cannot use it does not replace it
+    retired = public.with_name(f"{name}-{key_id(before)}.pub")
+    key = Ed25519PrivateKey.generate()
+    secret = _passphrase_for(key, keyring)
+    try:
+        _write(retired, _public_pem(before), 0o644)
+        trust.add(key.public_key())
+        _write(public, _public_pem(key.public_key()), 0o644)
+        _write(private, _private_pem(key, secret), 0o600)
+    except OSError as error:
+        raise BundleError(f"The key {name!r} cannot be rotated: {error.strerror}.") from error
+    return Key(name, key_id(before), retired, private), Key(name, key_id(key.public_key()), public, private)
 
 
 def list_keys(home: Path | None = None) -> list[Key]:
@@ -93,15 +121,39 @@ def load_private_key(name: str, home: Path | None = None) -> Ed25519PrivateKey:
     return private
 
 
+def _passphrase_for(private: Ed25519PrivateKey, keyring: bool) -> str:
+    """What a new private key is encrypted with: a new secret in the system's keyring, else that of the environment."""
+    if not keyring:
+        return os.environ.get(PASSPHRASE, "")
+    store, secret = require("keyring", "keyring"), secrets.token_urlsafe(32)
+    try:
+        store.set_password(KEYRING, key_id(private.public_key()), secret)
+    except store.errors.KeyringError as error:
+        raise BundleError(f"The keyring of this machine does not take a passphrase: {error}") from None
+    return secret
+
+
+def _passphrase_of(path: Path) -> str:
+    """The passphrase of the encrypted private key at `path`: of the environment, else of the keyring, else empty."""
+    named = os.environ.get(PASSPHRASE, "")
+    if named or find_spec("keyring") is None:
+        return named
+    store = require("keyring", "keyring")
+    try:
+        return store.get_password(KEYRING, key_id(_read_public(path.with_suffix(".pub")))) or ""
+    except (store.errors.KeyringError, BundleError):
+        return ""
+
+
 def _parse_private(pem: bytes, path: Path) -> object:
-    secret = os.environ.get(PASSPHRASE, "").encode()
     encrypted = b"ENCRYPTED" in pem
+    secret = _passphrase_of(path).encode() if encrypted else b""
     if encrypted and not secret:
         raise BundleError(
             f"The private key {path} is encrypted: put its passphrase into the environment as {PASSPHRASE}."
         )
     try:
-        return serialization.load_pem_private_key(pem, password=secret if encrypted else None)
+        return serialization.load_pem_private_key(pem, password=secret or None)
     except (TypeError, ValueError, UnsupportedAlgorithm):
         hint = f"is the passphrase in {PASSPHRASE} the right one?" if encrypted else "it is not a PEM private key."
         raise BundleError(f"The private key {path} cannot be opened: {hint}") from None
@@ -208,11 +260,10 @@ def _public_pem(public: Ed25519PublicKey) -> bytes:
     return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def _private_pem(private: Ed25519PrivateKey) -> bytes:
-    secret = os.environ.get(PASSPHRASE, "").encode()
+def _private_pem(private: Ed25519PrivateKey, passphrase: str) -> bytes:
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
-    if secret:
-        encryption = serialization.BestAvailableEncryption(secret)
+    if passphrase:
+        encryption = serialization.BestAvailableEncryption(passphrase.encode())
     return private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
 
 
