@@ -9,6 +9,7 @@ from tradelib._lazy import attach
 __all__ = [
     "Book",
     "Candidate",
+    "Deviation",
     "Gate",
     "GateResult",
     "ParityReport",
@@ -16,6 +17,7 @@ __all__ = [
     "PromotionLedger",
     "Registered",
     "Registry",
+    "ReplayReport",
     "Stage",
     "Stages",
     "Standing",
@@ -26,6 +28,8 @@ __all__ = [
     "build_wheel",
     "compare_paper",
     "may_enter",
+    "replay_equality",
+    "replay_journal",
     "run_gates",
     "verdict",
 ]
@@ -33,6 +37,7 @@ __all__ = [
 _HOMES = {
     "Book": "history",
     "Candidate": "gates",
+    "Deviation": "replay",
     "Gate": "gates",
     "GateResult": "gates",
     "ParityReport": "parity",
@@ -40,6 +45,7 @@ _HOMES = {
     "PromotionLedger": "history",
     "Registered": "registry",
     "Registry": "registry",
+    "ReplayReport": "replay",
     "Stage": "stages",
     "Stages": "stages",
     "Standing": "history",
@@ -50,6 +56,8 @@ _HOMES = {
     "build_wheel": "wheel",
     "compare_paper": "parity",
     "may_enter": "stages",
+    "replay_equality": "replay",
+    "replay_journal": "replay",
     "run_gates": "gates",
     "verdict": "gates",
 }

@@ -1,0 +1,213 @@
+"""Replay: everything that a runner decided, decided again from what it wrote down.
+
+The journal holds the inputs of each decision: the bars, and the account as the venue stated it. The bundle holds the
+rule. So the decision can be made again, by anybody, at any time, without venue, network or research data; what comes
+out must be what was journalled, to the last bit. The history of the runner is the bundle's golden bars followed by
+those of the journal. Kernels run interpreted, as they do in the runner.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from html import escape
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from tradelib._jit import interpreted
+from tradelib.backtest import kernel
+from tradelib.bundle import Bundle
+from tradelib.data.bars import COLUMNS, content_digest
+from tradelib.errors import LedgerError
+from tradelib.ledger import Ledger, journal, open_journal
+from tradelib.promotion.gates import GateResult, judge
+
+__all__ = ["Deviation", "ReplayReport", "known_number", "replay_equality", "replay_journal", "signed_quantity"]
+
+_SHOWN = 20
+
+
+class Deviation(NamedTuple):
+    """Something that came out otherwise: the bar's open time, the field, and both sides."""
+
+    time: str
+    field: str
+    recorded: Any
+    decided_again: Any
+
+    def __str__(self) -> str:
+        return (
+            f"{self.field} at {self.time}: {self.recorded!r} in the journal, {self.decided_again!r} when decided again"
+        )
+
+
+@dataclass(frozen=True)
+class ReplayReport:
+    """`equal_decisions` of `decisions` came out as they stand in the journal; `deviations` in order of time."""
+
+    bundle_digest: str
+    journal_head: str
+    first: str
+    last: str
+    decisions: int
+    equal_decisions: int
+    deviations: tuple[Deviation, ...]
+
+    @property
+    def share(self) -> float:
+        """Share of the decisions that are equal in every field: 1.0, or something is wrong."""
+        return self.equal_decisions / self.decisions
+
+    @property
+    def equal(self) -> bool:
+        """True when nothing deviates."""
+        return not self.deviations
+
+    @property
+    def first_deviation(self) -> Deviation | None:
+        """The earliest one."""
+        return self.deviations[0] if self.deviations else None
+
+    def summary(self) -> str:
+        """One sentence: equal, or how much deviates and where it began."""
+        span = f"{self.decisions:,} decisions from {self.first} to {self.last}"
+        if self.equal:
+            return f"Replay equals the journal: {span}, the same to the last bit."
+        return f"Replay deviates: {self.equal_decisions:,} of {span} are equal. It began with {self.first_deviation}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; the first 20 deviations."""
+        told = {name: getattr(self, name) for name in ("bundle_digest", "journal_head", "first", "last", "decisions")}
+        told |= {"equal_decisions": self.equal_decisions, "share": self.share, "equal": self.equal}
+        shown = [deviation._asdict() for deviation in self.deviations[:_SHOWN]]
+        return {**told, "deviations": len(self.deviations), "first_deviations": shown, "summary": self.summary()}
+
+    def to_frame(self) -> pd.DataFrame:
+        """Every deviation: time, field, recorded, decided_again."""
+        return pd.DataFrame(self.deviations, columns=list(Deviation._fields))
+
+    def _repr_html_(self) -> str:
+        table = "" if self.equal else self.to_frame().head(_SHOWN).to_html(index=False, border=0)
+        return f"<p><b>{escape(self.summary())}</b></p>{table}"
+
+
+def replay_journal(path: str | os.PathLike[str], bundle: Bundle) -> ReplayReport:
+    """Decide again what the runner decided, from its journal and the bundle alone.
+
+    Raises `LedgerError` for a journal that is missing, altered, without a decision, of another bundle, or that lacks a
+    bar which the runner's history had.
+    """
+    with open_journal(path, read_only=True) as log:
+        verified = log.verify()
+        if not verified.ok:
+            raise LedgerError(f"Journal {path} is not trustworthy: {verified.problem}. Keep it as evidence.")
+        _check_owner(path, log, bundle)
+        decided = {body["time"]: body for body in journal.decisions(log)}
+        intents = {body["time"]: body for body in journal.intents(log)}
+        history = _history(path, bundle, list(journal.bars(log)))
+    if not decided:
+        raise LedgerError(f"Journal {path} holds no decision: there is nothing to replay.")
+    missing = sorted(set(decided) - {time.isoformat() for time in history.index})
+    if missing:
+        raise LedgerError(f"Journal {path} holds a decision on {missing[0]} without its bar.")
+    again = _decide(bundle, history, decided)
+    found = tuple(sorted(_deviations(decided, again, intents), key=lambda deviation: deviation.time))
+    differing = {deviation.time for deviation in found if deviation.time in decided}
+    first, last, count = min(decided), max(decided), len(decided)
+    return ReplayReport(bundle.digest, verified.head, first, last, count, count - len(differing), found)
+
+
+def replay_equality(report: ReplayReport) -> GateResult:
+    """The gate: a share of exactly 1.0."""
+    evidence = {"journal_head": report.journal_head, "decisions": report.decisions}
+    share = report.share if report.equal else min(report.share, np.nextafter(1.0, 0.0))
+    return judge("replay_equality", "safety", float(share), "==", 1.0, report.summary(), evidence)
+
+
+def _check_owner(path: str | os.PathLike[str], log: Ledger, bundle: Bundle) -> None:
+    owners = {body["bundle_digest"] for body in journal.starts(log)}
+    if owners != {bundle.digest}:
+        whose = f"the bundle {min(owners - {bundle.digest})[:12]}" if owners else "no bundle"
+        raise LedgerError(f"Journal {path} is of {whose}, not of {bundle.digest[:12]}: replay it with its own bundle.")
+
+
+def _history(path: str | os.PathLike[str], bundle: Bundle, bars: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Golden bars and those of the journal; a bar that both have must be the same."""
+    golden = bundle.golden_bars
+    rows = dict(zip((time.isoformat() for time in golden.index), golden[list(COLUMNS)].to_numpy(), strict=True))
+    end = golden.index[-1].isoformat()
+    for body in sorted(bars, key=lambda body: body["time"]):
+        values = np.array([float(body[name]) for name in COLUMNS])
+        if body["time"] <= end and not np.array_equal(rows.get(body["time"], np.empty(0)), values):
+            raise LedgerError(f"Journal {path}: the bar {body['time']} is not that of the bundle's golden window.")
+        rows[body["time"]] = values
+    index = pd.DatetimeIndex(pd.to_datetime(list(rows), utc=True), name="time").as_unit("ns")
+    history = pd.DataFrame(np.array(list(rows.values())), columns=list(COLUMNS), index=index)
+    history.attrs = {name: value for name, value in golden.attrs.items() if name != "digest"}
+    history.attrs["digest"] = content_digest(history)
+    return history
+
+
+def _decide(
+    bundle: Bundle, history: pd.DataFrame, decided: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, float | None]]:
+    """Signal, target weight and quantity of each journalled decision, from the history and the account it names."""
+    terms, again = bundle.execution, {}
+    with interpreted():
+        rows = bundle.rule.decisions(history)
+        places = {time.isoformat(): row for row, time in enumerate(history.index)}
+        closes = history["close"].to_numpy(dtype=np.float64)
+        signals, weights = (rows[name].to_numpy(dtype=np.float64) for name in ("signal", "target_weight"))
+        for time, body in decided.items():
+            row = places[time]
+            quantity = kernel.order_quantity(
+                float(weights[row]),
+                float(bundle.rule.band),
+                float(body["equity"]),
+                float(closes[row]),
+                float(body["position"]),
+                float(terms.lots_per_unit),
+                float(terms.minimum_notional),
+            )
+            known = {"signal": known_number(signals[row]), "target_weight": known_number(weights[row])}
+            again[time] = {**known, "quantity": float(quantity)}
+    return again
+
+
+def _deviations(
+    decided: Mapping[str, Mapping[str, Any]],
+    again: Mapping[str, Mapping[str, Any]],
+    intents: Mapping[str, Mapping[str, Any]],
+) -> Iterator[Deviation]:
+    for time, body in decided.items():
+        for name in ("signal", "target_weight", "quantity"):
+            if not _same(body[name], again[time][name]):
+                yield Deviation(time, name, body[name], again[time][name])
+        meant = signed_quantity(intents[time]) if time in intents else 0.0
+        if meant != float(body["quantity"]):
+            yield Deviation(time, "quantity sent", meant, float(body["quantity"]))
+    for time in sorted(set(intents) - set(decided)):
+        yield Deviation(time, "order", "there", "missing")
+
+
+def signed_quantity(intent: Mapping[str, Any]) -> float:
+    """Units that an intent buys, or sells with a minus."""
+    quantity = float(Decimal(intent["quantity"]))
+    return -quantity if intent["side"] == "sell" else quantity
+
+
+def known_number(value: float) -> float | None:
+    """A number as the journal writes it: NaN (warming up) is None."""
+    return None if np.isnan(value) else float(value)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal to the last bit; no order is no order, whatever its sign."""
+    if one is None or other is None:
+        return one is None and other is None
+    return struct.pack("<d", one + 0.0) == struct.pack("<d", other + 0.0)
