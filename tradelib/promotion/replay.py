@@ -27,7 +27,16 @@ from tradelib.errors import LedgerError
 from tradelib.ledger import Ledger, journal, open_journal
 from tradelib.promotion.gates import GateResult, judge
 
-__all__ = ["Deviation", "ReplayReport", "known_number", "replay_equality", "replay_journal", "signed_quantity"]
+__all__ = [
+    "Deviation",
+    "ReplayReport",
+    "check_owner",
+    "journal_history",
+    "known_number",
+    "replay_equality",
+    "replay_journal",
+    "signed_quantity",
+]
 
 _SHOWN = 20
 
@@ -106,10 +115,10 @@ def replay_journal(path: str | os.PathLike[str], bundle: Bundle) -> ReplayReport
         verified = log.verify()
         if not verified.ok:
             raise LedgerError(f"Journal {path} is not trustworthy: {verified.problem}. Keep it as evidence.")
-        _check_owner(path, log, bundle)
+        check_owner(path, log, bundle)
         decided = {body["time"]: body for body in journal.decisions(log)}
         intents = {body["time"]: body for body in journal.intents(log)}
-        history = _history(path, bundle, list(journal.bars(log)))
+        history = journal_history(path, bundle, list(journal.bars(log)))
     if not decided:
         raise LedgerError(f"Journal {path} holds no decision: there is nothing to replay.")
     missing = sorted(set(decided) - {time.isoformat() for time in history.index})
@@ -129,15 +138,16 @@ def replay_equality(report: ReplayReport) -> GateResult:
     return judge("replay_equality", "safety", float(share), "==", 1.0, report.summary(), evidence)
 
 
-def _check_owner(path: str | os.PathLike[str], log: Ledger, bundle: Bundle) -> None:
+def check_owner(path: str | os.PathLike[str], log: Ledger, bundle: Bundle) -> None:
+    """`LedgerError` unless every run in the journal traded `bundle`."""
     owners = {body["bundle_digest"] for body in journal.starts(log)}
     if owners != {bundle.digest}:
         whose = f"the bundle {min(owners - {bundle.digest})[:12]}" if owners else "no bundle"
         raise LedgerError(f"Journal {path} is of {whose}, not of {bundle.digest[:12]}: replay it with its own bundle.")
 
 
-def _history(path: str | os.PathLike[str], bundle: Bundle, bars: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Golden bars and those of the journal; a bar that both have must be the same."""
+def journal_history(path: str | os.PathLike[str], bundle: Bundle, bars: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The runner's history: golden bars and those of the journal; a bar that both have must be the same."""
     golden = bundle.golden_bars
     rows = dict(zip((time.isoformat() for time in golden.index), golden[list(COLUMNS)].to_numpy(), strict=True))
     end = golden.index[-1].isoformat()
