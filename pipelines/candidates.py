@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from tradelib._jit import interpreted
 from tradelib.backtest.decision import DecisionRule
-from tradelib.backtest.engine import evaluate
+from tradelib.backtest.engine import replay
 from tradelib.backtest.sweeps import grid_points, parameter_paths, with_parameters
 from tradelib.errors import ParameterError
 from tradelib.indicators.core import probe_bars
@@ -33,7 +33,7 @@ class Candidate(Parameters):
             if path not in known:
                 raise ValueError(f"the grid names {path!r}, which the rule does not have{nearest(path, known)}")
         with interpreted():
-            figures = list(evaluate(rule, probe_bars(300)).metrics)
+            figures = list(replay(rule, probe_bars(300)).metrics)
         if self.select_by not in figures:
             raise ValueError(
                 f"select_by names {self.select_by!r}, which no backtest has{nearest(self.select_by, figures)}"

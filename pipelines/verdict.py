@@ -20,7 +20,7 @@ from pipelines.params import Params
 from pipelines.provenance import commit, params_digest
 from pipelines.setting import chosen_rule
 from tradelib.backtest.costs import Market
-from tradelib.backtest.engine import evaluate
+from tradelib.backtest.engine import replay
 from tradelib.backtest.metrics import summary_metrics
 from tradelib.bundle.keys import TrustStore
 from tradelib.bundle.verify import load_bundle
@@ -141,7 +141,7 @@ def _series(settings: Params, name: str, tape: pd.DataFrame, paper: pd.Series | 
         }
         for each, part in table.groupby("window")
     ]
-    expected = evaluate(chosen_rule(name), tape, start=settings.windows.paper.start, **_account(settings)).equity
+    expected = replay(chosen_rule(name), tape, start=settings.windows.paper.start, **_account(settings)).equity
     series.append(_as_series(expected) | {"role": "research", "window": "paper", "initial": cash})
     if paper is not None:
         account = {"role": "paper", "window": "paper", "initial": float(paper.iloc[0])}
@@ -151,7 +151,7 @@ def _series(settings: Params, name: str, tape: pd.DataFrame, paper: pd.Series | 
 
 
 def _account(settings: Params) -> dict[str, Any]:
-    """Costs, market and cash, as `evaluate` takes them."""
+    """Costs, market and cash, as `replay` takes them."""
     account = settings.account.model_dump()
     cash = account.pop("cash")
     return {"costs": settings.costs, "market": Market(**account), "cash": cash}
@@ -206,7 +206,7 @@ def _table(candidate: dict[str, Any]) -> Table:
     table.add_column("", width=8)
     figures = candidate["figures"]
     table.add_row("data", candidate["data"]["summary"], "", _mark(candidate["data"]["passed"]))
-    table.add_row("trials counted", f"{candidate['trials']}", "", "")
+    table.add_row("trials counted", f"{candidate['trials']}, all that was tried on the market", "", "")
     for each in figures:
         table.add_row(f"{each.replace('_', ' ')}", _in_words(figures[each]), "", "")
     table.add_section()

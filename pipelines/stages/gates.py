@@ -8,11 +8,10 @@ from pipelines.artifacts import artifact, read_json, write_json
 from pipelines.params import Params
 from pipelines.setting import Setting, chosen_rule, execution, setting, subject
 from tradelib.backtest.engine import evaluate
-from tradelib.backtest.trials import TrialSummary, family_of
-from tradelib.errors import ParameterError
+from tradelib.errors import LedgerError, ParameterError
 from tradelib.promotion.gates import Candidate, run_gates, verdict
 from tradelib.validation.causality import prove_causality
-from tradelib.validation.sharpe import SharpeEvidence, deflated_sharpe
+from tradelib.validation.sharpe import SharpeEvidence, counted_trials, deflated_sharpe
 
 SECTIONS = ("windows", "costs", "account", "strategies", "causality", "gates")
 
@@ -46,15 +45,18 @@ def main(params: Params, candidate: str) -> None:
 
 
 def _deflated(params: Params, candidate: str, here: Setting) -> SharpeEvidence:
-    """The in-sample Sharpe ratio of the chosen rule, deflated by all counted trials of its family."""
-    rule = chosen_rule(candidate)
-    family = family_of(type(rule.strategy).__name__, here.bars.attrs["symbol"], here.bars.attrs["timeframe"])
-    counted = read_json(artifact("trials", "trials.json"))[family]
-    trials = TrialSummary(family, counted["count"], tuple(counted["sharpes"]))
+    """The in-sample Sharpe ratio of the chosen rule, deflated by all that was tried on its market."""
     first = read_json(artifact("research", candidate, "rule.json"))["start"]
-    chosen = evaluate(rule, here.bars, start=first, end=params.windows.in_sample.end, **here.account)
-    confidence = params.gates.minimum_deflated_sharpe
-    return deflated_sharpe(chosen.returns, trials, confidence=confidence, periods_per_year=chosen.periods_per_year)
+    end = params.windows.in_sample.end
+    chosen = evaluate(chosen_rule(candidate), here.bars, start=first, end=end, **here.account)
+    trials = counted_trials(chosen)
+    told = read_json(artifact("trials", "trials.json"))[trials.family]["count"]
+    if trials.count < told:
+        raise LedgerError(
+            f"{told} trials of {trials.family} were counted, the ledger has {trials.count}: run `dvc repro`, which "
+            "counts again"
+        )
+    return deflated_sharpe(chosen, confidence=params.gates.minimum_deflated_sharpe)
 
 
 def _figures(metrics: dict[str, Any], evidence: SharpeEvidence) -> dict[str, Any]:

@@ -6,6 +6,7 @@ payload, which is the same wherever the same content is sealed.
 
 from __future__ import annotations
 
+from pipelines.anchors import continued_ledger
 from pipelines.artifacts import artifact, local_state, read_json, root, write_json
 from pipelines.params import Params
 from pipelines.provenance import provenance
@@ -19,6 +20,7 @@ SECTIONS = ("costs", "account", "strategies", "promotion")
 
 def main(params: Params, candidate: str) -> None:
     """Write `promotion.json` (payload digest and gates); the bundle itself goes to `bundles/`."""
+    continued_ledger()
     here = setting(params, candidate)
     found = read_json(artifact("gates", candidate, "gates.json"))
     if found["subject"] != subject(chosen_rule(candidate), here):
@@ -32,7 +34,9 @@ def main(params: Params, candidate: str) -> None:
         research_bars=here.bars,
         gates=found["gates"],
         figures=found["figures"],
-        provenance=provenance(candidate) | {"registered": read_json(local_state("register", f"{candidate}.json"))},
+        provenance=provenance(candidate)
+        | read_json(local_state("trials", f"{candidate}.json"))
+        | {"registered": read_json(local_state("register", f"{candidate}.json"))},
         root=root(),
         bundles_dir=root() / "bundles",
         golden_length=params.promotion.golden_length,

@@ -11,6 +11,7 @@ from pipelines.artifacts import artifact, local_state, read_json, root, write_js
 from pipelines.params import Params
 from pipelines.provenance import provenance
 from pipelines.setting import chosen_rule, setting
+from tradelib.backtest.trials import TrialLedger, family_of
 from tradelib.bundle.runtime import package_digest
 from tradelib.promotion.registry import Registry
 
@@ -36,13 +37,16 @@ def main(params: Params, candidate: str) -> None:
         "data_digest": here.bars.attrs["digest"],
         "package_digest": package_digest(),
     }
+    market = {key: here.bars.attrs[key] for key in ("symbol", "timeframe", "calendar")}
+    trials = TrialLedger().summary(family_of(type(rule.strategy).__name__, market["symbol"], market["timeframe"]))
     registered = Registry(root()).log_candidate(
         name=candidate,
         params=_chosen(rule.to_config()) | here.costs.model_dump(),
-        metrics=_metrics(candidate, gates["figures"]),
+        metrics=_metrics(candidate, gates["figures"]) | {"expected_best_by_luck": gates["sharpe"]["expected_maximum"]},
         tags=digests | provenance(candidate) | {"trials": gates["figures"]["trials"], "verdict": gates["permission"]},
         rule_config=rule.to_config(),
-        market={key: here.bars.attrs[key] for key in ("symbol", "timeframe", "calendar")},
+        market=market,
+        trials=trials,
         artifacts={
             "research": artifact("research", candidate),
             "evaluation": artifact("evaluate", candidate),
@@ -51,6 +55,7 @@ def main(params: Params, candidate: str) -> None:
         description=gates["summary"],
     )
     write_json(local_state("register", f"{candidate}.json"), registered.to_dict())
+    write_json(local_state("trials", f"{candidate}.json"), {"trials_anchor": trials.anchor})
     write_json(
         artifact("register", candidate, "registered.json"), {"name": candidate, "alias": registered.alias, **digests}
     )

@@ -1,23 +1,25 @@
 """Count: what the trial ledger knows about the families of all candidates. Runs on every `dvc repro`.
 
-Trials that research recorded are offered to the ledger again (known ones count once), so that removing the ledger does
-not make a result look luckier than it is; trials made since, in whatever notebook, are in the count as well.
+Trials that research recorded are offered to the ledger again (known ones count once), so that a clone starts with all
+of them; trials made since, in whatever notebook, are in the count as well. A ledger that does not continue the one of
+which a registered run or a bundle knows is refused.
 """
 
 from __future__ import annotations
 
+from pipelines.anchors import continued_ledger
 from pipelines.artifacts import artifact, read_json, write_json
 from pipelines.params import Params
-from tradelib.backtest.trials import Trial, TrialLedger
+from tradelib.backtest.trials import Trial
 from tradelib.errors import LedgerError
 
 SECTIONS: tuple[str, ...] = ()
 
 
 def main(params: Params, *candidates: str) -> None:
-    """Write `trials.json`: per family the number of trials and the variance of their per-period Sharpe ratios."""
+    """Write `trials.json`: per family what competes with it, how many trials, and how their Sharpe ratios vary."""
     del params
-    ledger = TrialLedger()
+    ledger = continued_ledger()
     families: set[str] = set()
     for path in [
         *sorted(artifact("research").glob("*/sweep.json")),

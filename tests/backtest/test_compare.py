@@ -10,7 +10,7 @@ import pytest
 
 from tradelib.backtest import Comparison, Costs, DecisionRule, TrialLedger, compare, run_weights, sweep
 from tradelib.backtest.comparison import best_of, settings_of
-from tradelib.backtest.engine import evaluate
+from tradelib.backtest.engine import evaluate, replay
 from tradelib.backtest.metrics import summary_metrics
 from tradelib.data import make_bars, resample
 from tradelib.errors import DataError, ParameterError
@@ -20,8 +20,8 @@ from tradelib.strategies import TrendFollowing
 
 BARS = probe_bars(700, seed=31)
 RULE = DecisionRule(strategy=TrendFollowing(fast=10, slow=40))
-PLAIN = evaluate(RULE, BARS)
-STOPPED = evaluate(RULE.replace(exits=Exits(stop_loss=0.03)), BARS)
+PLAIN = replay(RULE, BARS)
+STOPPED = replay(RULE.replace(exits=Exits(stop_loss=0.03)), BARS)
 
 
 @pytest.fixture(scope="module")

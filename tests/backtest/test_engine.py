@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tradelib.backtest import Costs, DecisionRule, Market, TrialLedger, run, sweep
-from tradelib.backtest.engine import evaluate
+from tradelib.backtest.engine import evaluate, replay
 from tradelib.backtest.sweeps import with_parameters
 from tradelib.errors import DataError, ParameterError
 from tradelib.indicators import probe_bars
@@ -78,9 +78,17 @@ class TestCounting:
         assert TrialLedger().path == tmp_path / "trials.sqlite"
         assert TrialLedger().families() == {"TrendFollowing|PROBE|1d": 1}
 
-    def test_evaluate_does_not_count(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("TRADELIB_HOME", str(tmp_path))
+    def test_evaluate_counts_in_the_projects_own_ledger_and_takes_no_other(self, tmp_path, monkeypatch, ledger):
+        monkeypatch.setenv("TRADELIB_HOME", str(tmp_path / "home"))
         evaluate(RULE, BARS)
+        evaluate(RULE, BARS)
+        assert TrialLedger().families() == {"TrendFollowing|PROBE|1d": 1}
+        with pytest.raises(TypeError, match="ledger"):
+            evaluate(RULE, BARS, ledger=ledger)
+
+    def test_a_replay_does_not_count(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("TRADELIB_HOME", str(tmp_path / "home"))
+        replay(RULE, BARS)
         assert TrialLedger().families() == {}
 
     def test_a_constant_account_is_counted_without_a_sharpe_ratio(self, ledger):

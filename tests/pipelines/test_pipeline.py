@@ -122,7 +122,7 @@ class TestDemo:
             "print(v.version, sorted(r.data.tags), r.data.metrics['out_of_sample.sharpe_ratio'])"
         )
         told = clone.run("-c", code).stdout
-        for tag in ("commit", "dvc_lock_digest", "params_digest", "data_digest", "trials"):
+        for tag in ("commit", "dvc_lock_digest", "params_digest", "data_digest", "trials", "trials.anchor"):
             assert tag in told
 
 
@@ -239,6 +239,19 @@ class TestPlantedFaults:
         gates = {gate["name"]: gate for gate in clone.json("artifacts", "gates", "trend_nasdaq", "gates.json")["gates"]}
         assert not gates["causality"]["passed"]
         assert re.search(r"signal.*\d{4}-\d{2}-\d{2}", gates["causality"]["explanation"])
+
+    def test_a_deleted_ledger_is_missed_by_the_count_and_by_promotion(self, clone, demo):
+        ledger = clone.folder / ".tradelib" / "trials.sqlite"
+        kept = {path: path.read_bytes() for path in ledger.parent.glob("trials.sqlite*")}
+        for path in kept:
+            path.unlink()
+        told = [self.refused(clone, *stage) for stage in (("trials",), ("promote", "trend_sp500"))]
+        for path in ledger.parent.glob("trials.sqlite*"):
+            path.unlink()
+        for path, content in kept.items():
+            path.write_bytes(content)
+        assert all("is not the one of which MLflow run" in words for words in told)
+        clone.run("-m", "pipelines.run", "trials")
 
     def test_ctrl_c_ends_in_one_line_and_the_next_call_goes_on(self, clone, params):
         before = params.read_text()

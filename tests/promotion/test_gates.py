@@ -26,6 +26,7 @@ from tests.promotion.support import (
     trend,
 )
 from tradelib.backtest import book
+from tradelib.backtest.trials import Trial, TrialLedger, family_of
 from tradelib.data.quality import Finding, QualityReport, QualityRules
 from tradelib.errors import ParameterError
 from tradelib.promotion import gates
@@ -178,7 +179,7 @@ def test_a_strategy_that_writes_into_its_bars_writes_into_a_copy(bars: pd.DataFr
 def test_a_backtest_that_differs_when_interpreted_is_refused(
     bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = gates.evaluate, []
+    real, calls = gates.replay, []
 
     def drifting(*arguments: Any, **settings: Any) -> Any:
         result = real(*arguments, **settings)
@@ -188,7 +189,7 @@ def test_a_backtest_that_differs_when_interpreted_is_refused(
         simulation = result.simulation._replace(equity=np.nextafter(result.simulation.equity, np.inf))
         return replace(result, simulation=simulation)
 
-    monkeypatch.setattr(gates, "evaluate", drifting)
+    monkeypatch.setattr(gates, "replay", drifting)
     failed = gates.determinism(trend(), bars)
     assert not failed.passed
     assert "equity differs" in failed.explanation
@@ -204,7 +205,7 @@ def test_backtrader_makes_the_same_of_the_decisions(bars: pd.DataFrame) -> None:
 def test_an_engine_that_books_one_fill_wrongly_is_refused(
     bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, column: int
 ) -> None:
-    real = gates.evaluate
+    real = gates.replay
 
     def wrong(*arguments: Any, **settings: Any) -> Any:
         result = real(*arguments, **settings)
@@ -212,7 +213,7 @@ def test_an_engine_that_books_one_fill_wrongly_is_refused(
         fills[1, column] *= 1.0001
         return replace(result, simulation=result.simulation._replace(fills=fills))
 
-    monkeypatch.setattr(gates, "evaluate", wrong)
+    monkeypatch.setattr(gates, "replay", wrong)
     failed = gates.engine_crosscheck(trend(), bars)
     assert not failed.passed
     assert failed.figure
@@ -288,6 +289,22 @@ def test_a_sharpe_ratio_without_a_count_of_trials_is_not_deflated(trials: Any) -
     failed = gates.deflated_sharpe(FIGURES | {"trials": trials}, THRESHOLDS)
     assert not failed.passed
     assert "number of trials is unknown" in failed.explanation
+
+
+def test_figures_of_fewer_trials_than_the_projects_ledger_has_are_no_evidence(bars: pd.DataFrame) -> None:
+    """Given FIGURES deflated by 30 trials, when the ledger has 31 on that market, under whatever name, they fall."""
+    judged = candidate(bars)
+    family = family_of("SomethingElse", bars.attrs["symbol"], bars.attrs["timeframe"])
+    window = (bars.index[0].isoformat(), bars.index[-1].isoformat())
+    trials = [Trial(family, {"x": x}, {"calendar": "24/7"}, "ab" * 32, window, len(bars), x / 1000) for x in range(31)]
+    gate = gates.available_gates()["deflated_sharpe"]
+    TrialLedger().record(trials[:30])
+    assert gate.check(judged, THRESHOLDS).passed
+    TrialLedger().record(trials)
+    failed = gate.check(judged, THRESHOLDS)
+    assert not failed.passed
+    assert failed.figure is None
+    assert "deflated by 30 trials, but the project's ledger has 31 of this market" in failed.explanation
 
 
 @pytest.mark.parametrize("multiple", [None, 1.0, math.nan])

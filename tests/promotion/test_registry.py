@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 
 from tests.promotion.support import FIGURES, trend
-from tradelib.errors import ParameterError, TradelibError
-from tradelib.promotion.registry import EXPERIMENT, Registered, Registry
+from tradelib.backtest.trials import Trial, TrialLedger
+from tradelib.errors import LedgerError, ParameterError, TradelibError
+from tradelib.promotion.registry import ANCHOR_TAG, EXPERIMENT, Registered, Registry
 
 MARKET = {"symbol": "BTC/USDT", "timeframe": "1d", "calendar": "24/7"}
 
@@ -147,6 +148,44 @@ def test_links_lead_to_run_model_and_comparison(store: Registry, first: Register
     assert links["model"] == "http://localhost:5000/#/models/trend/versions/2"
     assert first.run_id in links["compare"]
     assert second.run_id in links["compare"]
+
+
+# -- the trial ledger ------------------------------------------------------------------------------------------------
+
+
+def tried(count: int, family: str = "Trend|BTC/USDT|1d") -> None:
+    window = ("2000-01-01T00:00:00+00:00", "2001-12-31T00:00:00+00:00")
+    TrialLedger().record(
+        Trial(family, {"x": x}, {"calendar": "24/7"}, "ab" * 32, window, 504, x / len(family)) for x in range(count)
+    )
+
+
+def test_a_run_shows_the_trials_and_keeps_the_head_of_their_ledger(store: Registry, first: Registered) -> None:
+    assert store.anchors() == {}
+    tried(12)
+    tried(3, "Carry|ETH-PERPETUAL|1d")
+    summary = TrialLedger().summary("Trend|BTC/USDT|1d")
+    shown = store.log_candidate(**request(store), trials=summary)
+    data = client_of(store).get_run(shown.run_id).data
+    assert (data.metrics["trials"], data.metrics["trials.project"], data.metrics["trials.lost"]) == (12.0, 15.0, 0.0)
+    assert data.tags["trials.family"] == "Trend|BTC/USDT|1d"
+    assert data.tags[ANCHOR_TAG] == str(TrialLedger().anchor())
+    assert store.anchors() == {f"MLflow run {shown.run_id}": str(TrialLedger().anchor())}
+    TrialLedger().assert_continues(store.anchors())
+    # the next test: another home, with fewer trials
+
+
+def test_nothing_is_registered_with_a_ledger_that_does_not_continue_the_one_that_a_run_knew(
+    store: Registry, second: Registered
+) -> None:
+    """Given the run above, when the ledger is deleted and started anew with one trial, the next registration fails."""
+    tried(1)
+    with pytest.raises(LedgerError, match=r"MLflow run \w+ knows: it had 15 trials in 15 entries, this one has 1"):
+        store.log_candidate(**request(store), trials=TrialLedger().summary("Trend|BTC/USDT|1d"))
+    assert TrialLedger().record_loss(store.anchors().values(), "the disk failed") == 15
+    summary = TrialLedger().summary("Trend|BTC/USDT|1d")
+    again = store.log_candidate(**request(store), trials=summary)
+    assert client_of(store).get_run(again.run_id).data.metrics["trials"] == 1 + 15
 
 
 # -- where the store is --------------------------------------------------------------------------------------------

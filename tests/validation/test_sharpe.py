@@ -8,17 +8,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tradelib.backtest.trials import TrialSummary
+from tradelib.backtest import Costs, run, run_weights, sweep
+from tradelib.backtest.trials import TrialLedger, TrialSummary
 from tradelib.errors import ParameterError
+from tradelib.indicators import probe_bars
+from tradelib.strategies import Strategy
 from tradelib.validation.sharpe import (
+    counted_trials,
     deflated_sharpe,
     deflated_sharpe_ratio,
     expected_maximum_sharpe,
+    luck_curve,
     minimum_track_record_length,
+    plot_luck,
     probabilistic_sharpe_ratio,
 )
 
@@ -215,3 +222,86 @@ def test_the_gate_keeps_its_promise_on_noise() -> None:
         trials = Summary(40, float(ratios.var(ddof=1)), tuple(ratios))
         passed += deflated_sharpe(attempts[ratios.argmax()], trials).passed
     assert passed <= 10
+
+
+# -- the road from a search to a verdict -------------------------------------------------------------------------
+
+
+class CoinFlip(Strategy):
+    """Long or flat by a coin that is tossed on each bar."""
+
+    seed: int = 0
+
+    def signals(self, bars: pd.DataFrame) -> pd.Series:
+        sides = np.random.default_rng(self.seed).integers(0, 2, len(bars))
+        return pd.Series(sides.astype(float), bars.index)
+
+
+TAPE = probe_bars(1_000, seed=5)
+FREE = Costs(fee_rate=0.0, slippage=0.0)
+
+
+def test_500_strategies_of_noise_are_500_trials_and_the_best_of_them_does_not_pass() -> None:
+    """Given 500 seeded coin flippers on noise, when the best is judged, the ledger has 500 and says it was luck."""
+    swept = sweep(CoinFlip(), TAPE, {"strategy.seed": list(range(500))}, costs=FREE)
+    best = swept.result(TAPE)
+    evidence = deflated_sharpe(best)
+    assert TrialLedger().families() == {"CoinFlip|PROBE|1d": 500}
+    assert (evidence.trials, evidence.from_ledger) == (500, True)
+    assert best.metrics["sharpe_ratio"] > 1.0  # looks good
+    assert evidence.probabilistic > 0.95  # and judged alone it would pass
+    assert evidence.deflated < 0.95
+    assert not evidence.passed
+
+
+def test_so_are_500_strategies_that_each_come_under_a_name_of_their_own() -> None:
+    """The same search by `run_weights`, one name each: 500 families of one trial, which compete all the same."""
+    weights = [CoinFlip(seed=seed).signals(TAPE) for seed in range(500)]
+    results = [run_weights(w, TAPE, costs=FREE, name=f"idea {seed}") for seed, w in enumerate(weights)]
+    best = max(results, key=lambda result: result.metrics["sharpe_ratio"])
+    evidence = deflated_sharpe(best)
+    assert len(TrialLedger().families()) == 500
+    assert evidence.trials == 500
+    assert evidence.probabilistic > 0.95
+    assert evidence.deflated < 0.95
+
+
+def test_a_result_is_judged_by_the_ledger_and_by_nothing_that_is_handed_in() -> None:
+    result = run(CoinFlip(seed=1), TAPE)
+    run(CoinFlip(seed=2), TAPE)
+    for fewer in (1, Summary(1, 0.0), TrialSummary("CoinFlip|PROBE|1d", 1, (0.1,))):
+        with pytest.raises(ParameterError, match="leave trials out"):
+            deflated_sharpe(result, fewer)  # type: ignore[arg-type]
+    assert deflated_sharpe(result).trials == 2
+
+
+def test_a_summary_of_fewer_trials_than_the_project_has_is_refused() -> None:
+    """Made by hand, read before the last trials, or read from another file: the project's ledger has the last word."""
+    result = run(CoinFlip(seed=1), TAPE)
+    early = counted_trials(result)
+    assert deflated_sharpe(result.returns, early).trials == 1
+    run(CoinFlip(seed=2), TAPE)
+    with pytest.raises(ParameterError, match="the project's ledger has 2 by now"):
+        deflated_sharpe(result.returns, early)
+    with pytest.raises(ParameterError, match="the project's ledger has 2 by now"):
+        deflated_sharpe(result.returns, TrialSummary("MyName|probe|1d", 1, (0.1,)))
+
+
+def test_a_count_that_no_ledger_gave_is_shown_as_such() -> None:
+    assert "500 (not read from a ledger)" in deflated_sharpe(RETURNS, Summary(500, 0.0004)).summary()
+    assert "not read from a ledger" not in deflated_sharpe(run(CoinFlip(), TAPE)).summary()
+
+
+def test_the_curve_of_luck_ends_at_the_expected_best_and_follows_the_formula_on_the_way() -> None:
+    summary = TrialSummary("f", 50, tuple(np.random.default_rng(3).normal(0.01, 0.05, 50)))
+    curve = luck_curve(summary)
+    assert curve.index[0] == 2
+    assert curve.index[-1] == 50
+    for count in (2, 10, 50):
+        expected = expected_maximum_sharpe(count, float(np.var(summary.sharpes[:count], ddof=1)))
+        assert curve.loc[count, "expected_best_by_luck"] == pytest.approx(expected, rel=1e-9)
+        assert curve.loc[count, "best"] == max(summary.sharpes[:count])
+    with pytest.raises(ParameterError, match="at least 2 make a curve"):
+        luck_curve(TrialSummary("f", 1, (0.1,)))
+    names = [trace.name for trace in plot_luck(summary, 252).data]
+    assert names == ["trials", "best", "expected best by luck"]

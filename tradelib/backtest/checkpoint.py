@@ -37,10 +37,13 @@ class Checkpoint:
             self._read()
 
     def keep(self, keys: Sequence[bytes], figures: np.ndarray) -> None:
-        """Add points, figures `(k, f)`; the file follows within a second."""
+        """Add points, figures `(k, f)`; the file has them after the next `write`."""
         self.known.update(zip(keys, figures, strict=True))
-        if time.monotonic() - self._written >= _EVERY:
-            self.write()
+
+    @property
+    def is_due(self) -> bool:
+        """True where the file should follow: a second has gone by since it was written."""
+        return time.monotonic() - self._written >= _EVERY
 
     def write(self) -> None:
         """Replace the file when there is something new."""

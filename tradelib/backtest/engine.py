@@ -34,8 +34,8 @@ def _only_symbol(panel: Panel) -> str:
         raise DataError(f"run trades one symbol, the bars hold {len(panel.symbols)}: use run_portfolio")
     return panel.symbols[0]
 
-# %% ../../nbs/backtest/06_engine.ipynb #6e63751b
-def evaluate(
+# %% ../../nbs/backtest/06_engine.ipynb #e732e195
+def replay(
     rule: DecisionRule | Strategy,
     bars: Any,
     *,
@@ -47,7 +47,7 @@ def evaluate(
     finer: Any = None,
     funding: Any = None,
 ) -> Result:
-    """What `run` does, without counting: for gates, parity and reports, which replay what was counted before."""
+    """What `run` does, without counting: for gates, parity and others that compare, and show nobody a figure."""
     check_settings(costs=costs, market=market)
     rule, (panel, first) = as_rule(rule), cut(as_panel(bars), start, end)
     signal, target = rule.weights(panel.bars(_only_symbol(panel)))
@@ -79,7 +79,12 @@ def run(
     """
     check_settings(ledger=ledger)
     options: dict[str, Any] = {"costs": costs, "market": market, "cash": cash, "start": start, "end": end}
-    return count(evaluate(rule, bars, **options, finer=finer, funding=funding), ledger)
+    return count(replay(rule, bars, **options, finer=finer, funding=funding), ledger)
+
+# %% ../../nbs/backtest/06_engine.ipynb #d75dd9ca
+def evaluate(rule: DecisionRule | Strategy, bars: Any, **options: Any) -> Result:
+    """`run` in the project's own ledger, which no argument changes; `options` are the others of `run`."""
+    return count(replay(rule, bars, **options), None)
 
 # %% ../../nbs/backtest/06_engine.ipynb #e6c0267a
 def run_signals(

@@ -69,7 +69,7 @@ class SweepResult:
         return int(np.nanargmax(self.frame[by].to_numpy(dtype=np.float64)))
 
     def result(self, bars: Any, row: int | None = None) -> Result:
-        """The full result of one point (default: the best) on the bars of the sweep; already counted."""
+        """The full result of one point (default: the best) on the bars of the sweep, where it is no new trial."""
         point = self._made(self.best_row() if row is None else row)
         rest = {name: self.setting[name] for name in ("cash", "start", "end", "finer", "funding")}
         return evaluate(point.full_rule(), bars, costs=point.costs, market=point.market, **rest)
@@ -186,22 +186,41 @@ def watched(
     job: Job, work: Callable[[], None], skipped: list[dict[str, Any]], ledger: TrialLedger | None
 ) -> SweepResult:
     """Do the work; whatever ends it, what was looked at is counted and kept."""
-    interrupted = False
+    interrupted, counter = False, _Counter(ledger)
+    job.count = counter.record
     try:
         work()
     except KeyboardInterrupt:
         interrupted = True
     finally:
         try:
-            result = _finished(job, skipped, ledger, interrupted)
+            result = _finished(job, skipped, counter, interrupted)
         finally:
             job.close()
     return result
 
 
-def _finished(
-    job: Job, skipped: Sequence[dict[str, Any]], ledger: TrialLedger | None, interrupted: bool
-) -> SweepResult:
+class _Counter:
+    """Records the finished points of a job, those since the last time; `new`: how many trials they were in all."""
+
+    def __init__(self, ledger: TrialLedger | None) -> None:
+        self._ledger = ledger or TrialLedger()
+        self._recorded: set[int] = set()
+        self.new = 0
+
+    def record(self, job: Job, batch: TrialBatch | None = None) -> None:
+        """Record what is finished and was not recorded; `batch`: the whole of what is finished, where it is at hand."""
+        rows = [row for row in np.flatnonzero(job.done).tolist() if row not in self._recorded]
+        if not rows:
+            return
+        if batch is None or self._recorded:
+            sharpes = job.figures[rows, FIGURES.index("sharpe_ratio_per_period")]
+            batch = _batch(job, [job.points[row] for row in rows], sharpes)
+        self.new += self._ledger.record_batch(batch).new
+        self._recorded.update(rows)
+
+
+def _finished(job: Job, skipped: Sequence[dict[str, Any]], counter: _Counter, interrupted: bool) -> SweepResult:
     """Count what was finished and put it in a frame."""
     setup, kept = job.setup, np.flatnonzero(job.done)
     figures, axes = job.figures[kept], job.maker.axes
@@ -210,12 +229,14 @@ def _finished(
     batch = _batch(
         job, [job.points[row] for row in kept.tolist()], figures[:, FIGURES.index("sharpe_ratio_per_period")]
     )
-    new = (ledger or TrialLedger()).record_batch(batch).new if len(kept) else 0
+    counter.record(job, batch)
     base, start = setup.base, setup.panel.index[setup.first]
     setting = {"cash": setup.cash, "start": start, "end": setup.panel.index[-1], "finer": setup.finer}
     setting |= {"funding": setup.funding, "costs": base.costs, "market": base.market}
     described = sweeping.description(setup)
-    return SweepResult(base.rule, axes, frame, tuple(skipped), batch, new, start, interrupted, setting, described)
+    return SweepResult(
+        base.rule, axes, frame, tuple(skipped), batch, counter.new, start, interrupted, setting, described
+    )
 
 
 def _batch(job: Job, found: Sequence[Point], sharpes: np.ndarray) -> TrialBatch:
@@ -223,7 +244,7 @@ def _batch(job: Job, found: Sequence[Point], sharpes: np.ndarray) -> TrialBatch:
     index, like = panel.index[setup.first :], found[0] if found else setup.base
     return TrialBatch(
         family=family_of(type(like.strategy).__name__, panel.symbols[0], panel.timeframe),
-        rule=like.full_rule().to_config(),
+        rule=sweeping.template(like, job.maker.axes),
         setting=setting_of(like.costs, like.market, setup.cash, panel.calendar),
         data_digest=panel.digest,
         window=(index[0].isoformat(), index[-1].isoformat()),

@@ -29,6 +29,7 @@ from tradelib.backtest.points import FIGURES, Maker, Point, Shared, block_size, 
 from tradelib.backtest.wiring import build_tape, check_cash, cut, needed_atr
 from tradelib.data.panel import Panel, as_panel
 from tradelib.errors import DataError, ParameterError, require
+from tradelib.risk.past_risk import PastRiskRule
 from tradelib.strategies.base import Strategy
 
 __all__ = [
@@ -205,6 +206,16 @@ def recorded(points: Sequence[Point], path: str) -> np.ndarray | list[Any]:
     return [holder.model_dump(mode="json", include={name})[name] for holder in holders]
 
 
+def template(point: Point, axes: Sequence[str]) -> dict[str, Any]:
+    """The configuration of `point`'s rule with a place for every one of `axes`: unused limits are not written else."""
+    config = point.full_rule().to_config()
+    for path in axes:
+        part, _, name = path.rpartition(".")
+        if part == "limits" and point.rule.limits is not None and name not in config[part]:
+            config[part] |= point.rule.limits.model_dump(mode="json", include={name})
+    return config
+
+
 class Bar(Protocol):
     """What a job needs of a progress bar."""
 
@@ -223,7 +234,8 @@ def progress_bar(total: int) -> Bar:
 class Job:
     """Points in the order tried, with the figures of those that are `done`.
 
-    `known`: figures that an earlier, interrupted call found, by `point_key`.
+    `known`: figures that an earlier, interrupted call found, by `point_key`. `count` records finished points as trials,
+    before any of their figures are written to a file: nothing can be read there that was not counted.
     """
 
     setup: Setup
@@ -231,6 +243,7 @@ class Job:
     known: Mapping[bytes, np.ndarray] = field(default_factory=dict)
     checkpoint: Checkpoint | None = None
     bar: Bar | None = None
+    count: Callable[[Job], object] | None = None
     changes: list[dict[str, Any]] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
 
@@ -316,6 +329,13 @@ class Job:
         self.done[block.rows] = True
         if self.checkpoint is not None:
             self.checkpoint.keep([self._keys[row] for row in block.rows], figures)
+            if self.checkpoint.is_due:
+                self._save(self.checkpoint)
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        if self.count is not None:
+            self.count(self)
+        checkpoint.write()
 
     def close(self) -> None:
         """Let go of bar and cluster, and write what the file does not hold yet."""
@@ -364,10 +384,12 @@ class Job:
         return build_tape(setup.panel, limits=point.rule.limits, atr_window=window, **data)
 
 
-def _needs(point: Point) -> tuple[int | None, bool]:
-    """Window of the average true range, and whether days are told apart."""
-    limits = point.rule.limits
-    return needed_atr(point.rule.exits, point.rule.scale_in), limits is not None and limits.daily_loss is not None
+def _needs(point: Point) -> tuple[Any, ...]:
+    """Window of the average true range, whether days are told apart, what limits look back on, and at trades."""
+    limits, window = point.rule.limits, needed_atr(point.rule.exits, point.rule.scale_in)
+    if limits is None:
+        return window, False, PastRiskRule(), False
+    return window, limits.needs_days, limits.past, bool(limits.protections)
 
 
 def begin(setup: Setup, maker: Maker, asked: Mapping[str, Any], resume: Any, total: int, progress: bool) -> Job:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from tradelib.ledger.anchor import Anchor
 from tradelib.ledger.chain import GENESIS, Entry, Ledger, Verification, canonical, digest
 from tradelib.ledger.journal import open_journal
 
-__all__ = ["GENESIS", "Entry", "Ledger", "Verification", "canonical", "digest", "open_journal"]
+__all__ = ["GENESIS", "Anchor", "Entry", "Ledger", "Verification", "canonical", "digest", "open_journal"]

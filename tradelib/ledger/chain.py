@@ -367,6 +367,14 @@ class Ledger:
         with self._database() as connection:
             return _head(connection)
 
+    def passes(self, head: tuple[int, str]) -> bool:
+        """True where the entry that was the `head()` then still stands in its place, with the same hash."""
+        if head[0] == 0:
+            return head[1] == GENESIS
+        with self._database() as connection:
+            found = connection.execute("SELECT hash FROM entry WHERE sequence = ?", (head[0],)).fetchone()
+        return found is not None and found[0] == head[1]
+
     def _rows(self, after: int, kind: str | None = None) -> Iterator[_Row]:
         where, values = ("AND kind = ?", (kind,)) if kind is not None else ("", ())
         newest = self.head()[0]

@@ -28,13 +28,15 @@ from tradelib._jit import compiling, interpreted
 from tradelib.backtest.costs import Costs, Market
 from tradelib.backtest.crosscheck import crosscheck
 from tradelib.backtest.decision import DecisionRule
-from tradelib.backtest.engine import evaluate
+from tradelib.backtest.engine import replay
 from tradelib.backtest.machine import Simulation
 from tradelib.backtest.result import Result
+from tradelib.backtest.trials import TrialLedger, family_of
 from tradelib.bundle import TrustStore, verify_bundle
 from tradelib.bundle.layout import check_supported
 from tradelib.data.bars import content_digest
 from tradelib.errors import BundleError, ParameterError, TradelibError
+from tradelib.home import project_home
 from tradelib.parameters import Parameters, nearest
 
 if TYPE_CHECKING:
@@ -366,7 +368,7 @@ def _account(execution: Mapping[str, Any]) -> dict[str, float]:
 def _evaluated(rule: DecisionRule, bars: pd.DataFrame, account: Mapping[str, float]) -> Result:
     costs = Costs(fee_rate=account["fee_rate"], slippage=account["slippage"])
     market = Market(**{name: account[name] for name in ("lots_per_unit", "minimum_notional", "maximum_leverage")})
-    return evaluate(rule, bars, costs=costs, market=market, cash=account["cash"])
+    return replay(rule, bars, costs=costs, market=market, cash=account["cash"])
 
 
 def _backtest(rule: DecisionRule, bars: pd.DataFrame, account: Mapping[str, float]) -> Simulation:
@@ -472,14 +474,23 @@ def out_of_sample_sharpe(figures: Mapping[str, Any], thresholds: Thresholds) -> 
     return judge("out_of_sample_sharpe", "evidence", figure, ">=", least, words, evidence)
 
 
-def deflated_sharpe(figures: Mapping[str, Any], thresholds: Thresholds) -> GateResult:
-    """Deflated Sharpe ratio `deflated_sharpe`, a probability, with the ledger's count of `trials`."""
+def deflated_sharpe(figures: Mapping[str, Any], thresholds: Thresholds, counted: int = 0) -> GateResult:
+    """Deflated Sharpe ratio `deflated_sharpe`, a probability, with the ledger's count of `trials`.
+
+    `counted`: how many trials the project's own ledger has of this question; figures of fewer are no evidence.
+    """
     least = thresholds.minimum_deflated_sharpe
     trials, probability = _figure(figures, "trials"), _figure(figures, "deflated_sharpe")
     figure = probability if trials is not None and trials >= 1 else None
     undefined = "The deflated Sharpe ratio is undefined: too few or constant returns."
     if figure is None and probability is not None:
         undefined = "The number of trials is unknown, so no Sharpe ratio can be deflated: record trials in the ledger."
+    if figure is not None and trials is not None and trials < counted:
+        figure = None
+        undefined = (
+            f"The figures were deflated by {trials:.0f} trials, but the project's ledger has {counted} of this market: "
+            "the deflated Sharpe ratio is undefined until it is computed with all of them."
+        )
     words = _sentence(
         figure,
         lambda value: (
@@ -489,6 +500,15 @@ def deflated_sharpe(figures: Mapping[str, Any], thresholds: Thresholds) -> GateR
         undefined,
     )
     return judge("deflated_sharpe", "evidence", figure, ">=", least, words, {"trials": figures.get("trials")})
+
+
+def _counted(candidate: Candidate) -> int:
+    """Trials of the candidate's market in the project's ledger; 0 where there is none."""
+    path = project_home(create=False) / "trials.sqlite"
+    if not path.exists():
+        return 0
+    name, attrs = type(candidate.rule.strategy).__name__, candidate.bars.attrs
+    return TrialLedger(path).summary(family_of(name, attrs["symbol"], attrs["timeframe"])).count
 
 
 def number_of_trades(figures: Mapping[str, Any], thresholds: Thresholds) -> GateResult:
@@ -599,7 +619,11 @@ _BUILT_IN = (
     ),
     Gate("runner_support", "safety", lambda candidate, _: runner_support(candidate.rule)),
     Gate("out_of_sample_sharpe", "evidence", lambda candidate, limits: out_of_sample_sharpe(candidate.figures, limits)),
-    Gate("deflated_sharpe", "evidence", lambda candidate, limits: deflated_sharpe(candidate.figures, limits)),
+    Gate(
+        "deflated_sharpe",
+        "evidence",
+        lambda candidate, limits: deflated_sharpe(candidate.figures, limits, _counted(candidate)),
+    ),
     Gate("number_of_trades", "evidence", lambda candidate, limits: number_of_trades(candidate.figures, limits)),
     Gate("drawdown", "evidence", lambda candidate, limits: drawdown(candidate.figures, limits)),
     Gate("cost_stress", "evidence", lambda candidate, limits: cost_stress(candidate.figures, limits)),

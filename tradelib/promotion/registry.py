@@ -18,7 +18,7 @@ import sqlite3
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,20 +26,25 @@ from urllib.parse import quote
 
 import tradelib
 from tradelib.backtest.decision import DecisionRule
+from tradelib.backtest.trials import TrialLedger, TrialSummary
 from tradelib.data.bars import COLUMNS
 from tradelib.errors import ParameterError, TradelibError, require
 from tradelib.ledger.chain import digest
 
-__all__ = ["CHALLENGER", "EXPERIMENT", "REQUIRED_TAGS", "Registered", "Registry"]
+__all__ = ["ANCHOR_TAG", "CHALLENGER", "EXPERIMENT", "REQUIRED_TAGS", "Registered", "Registry"]
 
 EXPERIMENT = "tradelib"
 CHALLENGER = "challenger"
 REQUIRED_TAGS = ("rule_digest", "data_digest", "package_digest")
 """Tags without which nothing is registered: what was decided with, on what, by which code."""
 
+ANCHOR_TAG = "trials.anchor"
+"""The tag of a run that holds the head of the trial ledger: a ledger that does not pass through it is another one."""
+
 _MODEL_FILE = Path(__file__).with_name("strategy_model.py")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _CONTENT = "tradelib.content"
+_UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _SWITCHES = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
 # Absolute places that MLflow writes into its database: table, column.
 _PLACES = (
@@ -104,6 +109,7 @@ class Registry:
         rule_config: Mapping[str, Any],
         market: Mapping[str, str],
         artifacts: Mapping[str, str | os.PathLike[str]] | None = None,
+        trials: TrialSummary | None = None,
         alias: str = CHALLENGER,
         description: str = "",
     ) -> Registered:
@@ -111,9 +117,14 @@ class Registry:
 
         `params`: what was chosen. `metrics`: figures by name (undefined ones are left out). `tags`: `REQUIRED_TAGS`,
         commit, lock digest, trial count, ... `rule_config`: `DecisionRule.to_config()`. `market`: symbol, timeframe and
-        calendar of the bars. `artifacts`: folder in the run -> file or folder. The same rule, params, data and package
-        again give the version that exists, its run brought up to date. When anything fails, no run stays behind.
+        calendar of the bars. `artifacts`: folder in the run -> file or folder. `trials`: what the project's ledger says
+        of the question; shown beside the figures, and its head is kept as `ANCHOR_TAG`. `LedgerError` where that ledger
+        does not continue the one that an earlier run knew. The same rule, params, data and package again give the
+        version that exists, its run brought up to date. When anything fails, no run stays behind.
         """
+        if trials is not None:
+            TrialLedger().assert_continues(self.anchors())
+            metrics, tags = {**metrics, **_counts(trials)}, {**tags, **_trial_tags(trials)}
         self._check(name, tags, rule_config, market, artifacts or {})
         content = digest({"rule": dict(rule_config), "params": _texts(params), **_texts(_required(tags))})
         with self._client() as client:
@@ -234,6 +245,16 @@ class Registry:
             fresh.write_text(yaml.safe_dump(content), encoding="utf-8")
             os.replace(fresh, path)
 
+    def anchors(self) -> dict[str, str]:
+        """The heads of the trial ledger that runs of this store have kept, by the run; read without MLflow."""
+        if not self.database.is_file():
+            return {}
+        with closing(sqlite3.connect(f"{self.database.as_uri()}?mode=ro", uri=True)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            query = "SELECT run_uuid, value FROM tags WHERE key = ? ORDER BY run_uuid"
+            found = connection.execute(query, (ANCHOR_TAG,)).fetchall() if "tags" in tables else []
+        return {f"MLflow run {run}": anchor for run, anchor in found}
+
     # Reading ---------------------------------------------------------------------------------------------------------
 
     def get(self, name: str, alias: str = CHALLENGER) -> Registered:
@@ -241,12 +262,35 @@ class Registry:
         with (
             self._client() as client,
             _unless(
-                ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"),
+                _UNKNOWN,
                 ParameterError(f"there is no model {name!r} with alias {alias!r} in {self.uri}: register it first"),
             ),
         ):
             version = client.get_model_version_by_alias(name, alias)
         return Registered(name, int(version.version), version.run_id, f"models:/{name}/{version.version}", alias, False)
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """Which version each alias of `name` points to; empty where nothing of that name is registered."""
+        with self._client() as client, suppress(ParameterError), _unless(_UNKNOWN, ParameterError("unknown")):
+            return {alias: int(version) for alias, version in client.get_registered_model(name).aliases.items()}
+        return {}
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        """Let `alias` of `name` point nowhere."""
+        with self._client() as client:
+            client.delete_registered_model_alias(name, alias)
+
+    def version_tags(self, name: str, version: int) -> dict[str, str] | None:
+        """Tags of a model version; None where this store does not know it."""
+        with self._client() as client, suppress(ParameterError), _unless(_UNKNOWN, ParameterError("unknown")):
+            return dict(client.get_model_version(name, str(version)).tags)
+        return None
+
+    def run_tags(self, run_id: str) -> dict[str, str] | None:
+        """Tags of a run; None where this store does not know it."""
+        with self._client() as client, suppress(ParameterError), _unless(_UNKNOWN, ParameterError("unknown")):
+            return dict(client.get_run(run_id).data.tags)
+        return None
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point `alias` (challenger, paper, champion) of `name` to `version`."""
@@ -393,6 +437,17 @@ def _signature() -> Any:
     inputs: list[Any] = [time, *(ColSpec(DataType.double, column) for column in COLUMNS)]
     outputs: list[Any] = [ColSpec(DataType.double, column) for column in ("signal", "target_weight")]
     return ModelSignature(Schema(inputs), Schema(outputs))
+
+
+def _counts(trials: TrialSummary) -> dict[str, float]:
+    """Counts for MLflow's compare page: this question, and the whole project."""
+    return {"trials": trials.count, "trials.project": trials.project, "trials.lost": trials.lost}
+
+
+def _trial_tags(trials: TrialSummary) -> dict[str, Any]:
+    """What was asked, who competes, and where the ledger stood."""
+    head = {"trials.family": trials.family, "trials.families": "\n".join(trials.families)}
+    return head | {ANCHOR_TAG: trials.anchor or None, "trials.other_ledgers": trials.elsewhere}
 
 
 def _required(tags: Mapping[str, Any]) -> dict[str, Any]:
