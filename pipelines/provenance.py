@@ -11,11 +11,9 @@ import tradelib
 from pipelines.artifacts import root
 from pipelines.params import read_yaml
 from tradelib.ledger.chain import digest
+from tradelib.promotion.lineage import research_lock_digest
 
 __all__ = ["commit", "lock_digest", "params_digest", "provenance"]
-
-_SEALED = ("register", "promote", "paper")
-"""Stages that come after the research: what they wrote is no part of what a candidate is made of."""
 
 
 def commit() -> str:
@@ -42,13 +40,8 @@ def params_digest() -> str:
 def lock_digest(candidate: str) -> str:
     """SHA-256 of what `dvc.lock` says about the research stages of `candidate` (and of the markets)."""
     path = root() / "dvc.lock"
-    stages: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"] if path.exists() else {}
-    mine = {
-        name: body
-        for name, body in stages.items()
-        if name.partition("@")[0] not in _SEALED and name.partition("@")[2] in ("", candidate, *_markets())
-    }
-    return digest(mine)
+    lock: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return research_lock_digest(lock, candidate, _markets())
 
 
 def _markets() -> tuple[str, ...]:

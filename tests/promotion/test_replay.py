@@ -132,9 +132,9 @@ def only(kind: str) -> Callable[[Entries], Entries]:
 REFUSED: dict[str, tuple[Callable[[Entries], Entries], str]] = {
     "of another bundle": (
         changed(journal.START, 0, lambda body: {"bundle_digest": "f" * 64}),
-        "of the bundle ffffffff",
+        "belongs to the bundle ffffffff",
     ),
-    "of no bundle": (dropped(journal.START, 0), "is of no bundle"),
+    "of no bundle": (dropped(journal.START, 0), "names no bundle"),
     "without decisions": (only(journal.START), "holds no decision"),
     "a decision without its bar": (dropped(journal.BAR, 50), "holds a decision on 2020-09-06.* without its bar"),
     "another golden bar": (

@@ -25,8 +25,8 @@ from tradelib.backtest import kernel
 from tradelib.bundle import Bundle
 from tradelib.data.bars import check_bars, window
 from tradelib.errors import DataError, LedgerError, require
-from tradelib.ledger import Ledger, journal, open_journal
-from tradelib.promotion.replay import check_owner, journal_history, signed_quantity
+from tradelib.ledger import Ledger, journal
+from tradelib.promotion.replay import journal_history, journal_of, signed_quantity
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -140,11 +140,7 @@ def attribute_live(path: str | os.PathLike[str], bundle: Bundle, bars: pd.DataFr
     unless the journal says otherwise (`filled_at`). Raises `LedgerError` for a journal that is missing, altered,
     without two decisions, or of another bundle, and `DataError` for bars that do not cover the window.
     """
-    with open_journal(path, read_only=True) as log:
-        verified = log.verify()
-        if not verified.ok:
-            raise LedgerError(f"Journal {path} is not trustworthy: {verified.problem}. Keep it as evidence.")
-        check_owner(path, log, bundle)
+    with journal_of(path, bundle) as (log, head):
         equities = {body["time"]: body for body in journal.equities(log)}
         decided = {body["time"]: body for body in journal.decisions(log)}
         if len(decided) < 2:
@@ -164,7 +160,7 @@ def attribute_live(path: str | os.PathLike[str], bundle: Bundle, bars: pd.DataFr
     parts = dict(zip(PARTS, np.diff([*finals, float(end["equity"])]).tolist(), strict=True))
     start = float(begin["equity"])
     profits = finals[0] - start, float(end["equity"]) - start
-    return LiveAttribution(bundle.digest, verified.head, first, last, start, *profits, parts)
+    return LiveAttribution(bundle.digest, head, first, last, start, *profits, parts)
 
 
 def _finals(

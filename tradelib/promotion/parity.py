@@ -10,23 +10,22 @@ The order of the last decided bar is compared as far as the bars reach.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from html import escape
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from tradelib.backtest.costs import Costs, Market
-from tradelib.backtest.engine import evaluate
+from tradelib.backtest.engine import replay
 from tradelib.backtest.result import Result
 from tradelib.bundle import Bundle
 from tradelib.data.bars import COLUMNS, check_bars, window
 from tradelib.errors import DataError, LedgerError
-from tradelib.ledger import Ledger, journal, open_journal
+from tradelib.ledger import Ledger, journal
+from tradelib.promotion.replay import journal_of, known_number, signed_quantity
 
 __all__ = ["CATEGORIES", "Difference", "ParityReport", "compare_paper"]
 
@@ -112,7 +111,6 @@ class ParityReport:
 class _Paper(NamedTuple):
     """What the journal holds, by time of the bar."""
 
-    bundle_digests: list[str]
     bars: dict[str, dict[str, Any]]
     decisions: dict[str, dict[str, Any]]
     intents: dict[str, dict[str, Any]]
@@ -162,15 +160,8 @@ def _order_of(difference: Difference) -> tuple[str, int]:
 
 def _read(path: str | os.PathLike[str], bundle: Bundle) -> _Paper:
     """The journal by time; `LedgerError` unless its chain stands and it belongs to `bundle`."""
-    with open_journal(path, read_only=True) as log:
-        verified = log.verify()
-        if not verified.ok:
-            raise LedgerError(f"Journal {path} is not trustworthy: {verified.problem}. Keep it as evidence.")
+    with journal_of(path, bundle) as (log, _):
         paper = _sides(log)
-    strangers = {digest for digest in paper.bundle_digests if digest != bundle.digest}
-    if strangers or not paper.bundle_digests:
-        whose = f"belongs to the bundle {min(strangers)[:12]}" if strangers else "names no bundle"
-        raise LedgerError(f"Journal {path} {whose}, not to {bundle.digest[:12]}: compare it with its own bundle.")
     if not paper.decisions:
         raise LedgerError(f"Journal {path} holds no decision: there is nothing to compare.")
     return paper
@@ -184,7 +175,6 @@ def _sides(log: Ledger) -> _Paper:
         if time not in orders or orders[time]["status"] not in journal.FINAL_STATUSES:
             orders[time] = body
     return _Paper(
-        [body["bundle_digest"] for body in journal.starts(log)],
         {body["time"]: body for body in journal.bars(log)},
         {body["time"]: body for body in journal.decisions(log)},
         {body["time"]: body for body in journal.intents(log)},
@@ -212,7 +202,7 @@ def _window(paper: _Paper, bundle: Bundle, bars: pd.DataFrame) -> tuple[pd.DataF
 def _backtest(bundle: Bundle, bars: pd.DataFrame, first: str) -> Result:
     terms = bundle.execution
     account = bars.index[bars.index > pd.Timestamp(first)][0]
-    return evaluate(
+    return replay(
         bundle.rule,
         bars,
         costs=Costs(fee_rate=terms.fee_rate, slippage=terms.slippage),
@@ -233,7 +223,7 @@ def _research(result: Result, bars: pd.DataFrame, times: Sequence[str], bundle: 
     for row, time in enumerate(result.index):
         equities[time.isoformat()] = {name: float(values.iloc[row]) for name, values in columns.items()}
     decisions = {
-        time.isoformat(): {"signal": _known(signal), "target_weight": _known(weight)}
+        time.isoformat(): {"signal": known_number(signal), "target_weight": known_number(weight)}
         for time, signal, weight in result.decisions[["signal", "target_weight"]].itertuples()
     }
     rows_of_orders: Any = result.orders.to_dict("records")
@@ -241,10 +231,6 @@ def _research(result: Result, bars: pd.DataFrame, times: Sequence[str], bundle: 
     rows = zip(bars.index, bars[list(COLUMNS)].to_numpy(), strict=True)
     seen = {time.isoformat(): dict(zip(COLUMNS, map(float, values), strict=True)) for time, values in rows}
     return _Research(seen, decisions, orders, equities)
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
 
 
 # The comparison -------------------------------------------------------------------------------------------------------
@@ -293,7 +279,7 @@ def _order_differences(time: str, paper: _Paper, research: _Research) -> Iterato
     order = research.orders.get(time)
     wanted = 0.0 if order is None else float(order["quantity"])
     decided, intent = paper.decisions.get(time), paper.intents.get(time)
-    sent = 0.0 if intent is None else _signed(intent)
+    sent = 0.0 if intent is None else signed_quantity(intent)
     yield from _field(time, "order", "decided quantity", None if decided is None else decided["quantity"], wanted)
     yield from _field(time, "order", "sent quantity", sent, wanted)
     yield from _fill_differences(time, paper.orders.get(time), order)
@@ -314,11 +300,6 @@ def _fill_differences(
         yield from _field(time, "fill", "filled quantity", done["quantity"], float(order["quantity"]))
         yield from _field(time, "fill", "fill price", done["price"], float(order["price"]))
         yield from _field(time, "fee", "fee", done["fee"], float(order["fee"]))
-
-
-def _signed(intent: Mapping[str, Any]) -> float:
-    quantity = float(Decimal(intent["quantity"]))
-    return -quantity if intent["side"] == "sell" else quantity
 
 
 def _fields(

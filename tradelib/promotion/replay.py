@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from html import escape
@@ -30,8 +31,8 @@ from tradelib.promotion.gates import GateResult, judge
 __all__ = [
     "Deviation",
     "ReplayReport",
-    "check_owner",
     "journal_history",
+    "journal_of",
     "known_number",
     "replay_equality",
     "replay_journal",
@@ -111,11 +112,7 @@ def replay_journal(path: str | os.PathLike[str], bundle: Bundle) -> ReplayReport
     Raises `LedgerError` for a journal that is missing, altered, without a decision, of another bundle, or that lacks a
     bar which the runner's history had.
     """
-    with open_journal(path, read_only=True) as log:
-        verified = log.verify()
-        if not verified.ok:
-            raise LedgerError(f"Journal {path} is not trustworthy: {verified.problem}. Keep it as evidence.")
-        check_owner(path, log, bundle)
+    with journal_of(path, bundle) as (log, head):
         decided = {body["time"]: body for body in journal.decisions(log)}
         intents = {body["time"]: body for body in journal.intents(log)}
         history = journal_history(path, bundle, list(journal.bars(log)))
@@ -128,7 +125,7 @@ def replay_journal(path: str | os.PathLike[str], bundle: Bundle) -> ReplayReport
     found = tuple(sorted(_deviations(decided, again, intents), key=lambda deviation: deviation.time))
     differing = {deviation.time for deviation in found if deviation.time in decided}
     first, last, count = min(decided), max(decided), len(decided)
-    return ReplayReport(bundle.digest, verified.head, first, last, count, count - len(differing), found)
+    return ReplayReport(bundle.digest, head, first, last, count, count - len(differing), found)
 
 
 def replay_equality(report: ReplayReport) -> GateResult:
@@ -138,12 +135,18 @@ def replay_equality(report: ReplayReport) -> GateResult:
     return judge("replay_equality", "safety", float(share), "==", 1.0, report.summary(), evidence)
 
 
-def check_owner(path: str | os.PathLike[str], log: Ledger, bundle: Bundle) -> None:
-    """`LedgerError` unless every run in the journal traded `bundle`."""
-    owners = {body["bundle_digest"] for body in journal.starts(log)}
-    if owners != {bundle.digest}:
-        whose = f"the bundle {min(owners - {bundle.digest})[:12]}" if owners else "no bundle"
-        raise LedgerError(f"Journal {path} is of {whose}, not of {bundle.digest[:12]}: replay it with its own bundle.")
+@contextmanager
+def journal_of(path: str | os.PathLike[str], bundle: Bundle) -> Iterator[tuple[Ledger, str]]:
+    """The journal of runs of `bundle`, and its head; `LedgerError` where it was altered, or is of another bundle."""
+    with open_journal(path, read_only=True) as log:
+        verified = log.verify()
+        if not verified.ok:
+            raise LedgerError(f"Journal {path} is not trustworthy: {verified.problem}. Keep it as evidence.")
+        owners = {body["bundle_digest"] for body in journal.starts(log)}
+        if owners != {bundle.digest}:
+            whose = f"belongs to the bundle {min(owners - {bundle.digest})[:12]}" if owners else "names no bundle"
+            raise LedgerError(f"Journal {path} {whose}, not to {bundle.digest[:12]}: ask it about its own bundle.")
+        yield log, verified.head
 
 
 def journal_history(path: str | os.PathLike[str], bundle: Bundle, bars: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
