@@ -47,7 +47,7 @@ def refused(done, *words):
 def test_help_teaches_a_first_session(tradelib):
     done = tradelib("--help")
     assert done.returncode == 0
-    for words in ("A first session", "tradelib verify", "tradelib venue", "tradelib run", "tradelib audit"):
+    for words in ("A first session", "tradelib verify", "tradelib venue", "tradelib run", "tradelib replay"):
         assert words in done.stdout
 
 
