@@ -1,14 +1,15 @@
-"""Hidden states behind a series of returns: a Gaussian Markov-switching model that travels, and what it says of each bar.
+"""Hidden states behind returns: a Gaussian Markov-switching model that travels, and what it says of each bar.
 
-A fitted model is a handful of plain numbers. `filtered` uses the returns up to each bar, so a signal may use it; `smoothed`
-and `viterbi` use the whole series and are for looking back. Where numba is not installed the same source runs
-interpreted and gives the same bits. Fitting lives in `tradelib.risk.regimes`.
+A fitted model is a handful of plain numbers. `filtered` uses the returns up to each bar, so a signal may use it;
+`smoothed` and `viterbi` use the whole series and are for looking back. Where numba is not installed the same source
+runs interpreted and gives the same bits. Fitting lives in `tradelib.risk.regimes`.
 
-Sources: Hamilton, J. D. (1994), Time Series Analysis, chapter 22 (filter, forecast, stationary start); Kim, C.-J. (1994),
-"Dynamic linear models with Markov-switching", Journal of Econometrics 60, 1-22 (smoother); Rabiner, L. R. (1989), "A tutorial
-on hidden Markov models", Proceedings of the IEEE 77, 257-286, section III.B (Viterbi); Grassmann, Taksar & Heyman
-(1985), Operations Research 33, 1107-1116 (stationary distribution without subtractions); Atar & Zeitouni (1997),
-"Exponential stability for nonlinear filtering", Annales de l'IHP 33, 697-725 (how fast the start is forgotten).
+Sources: Hamilton, J. D. (1994), Time Series Analysis, chapter 22 (filter, forecast, stationary start); Kim, C.-J.
+(1994), "Dynamic linear models with Markov-switching", Journal of Econometrics 60, 1-22 (smoother); Rabiner, L. R.
+(1989), "A tutorial on hidden Markov models", Proceedings of the IEEE 77, 257-286, section III.B (Viterbi); Grassmann,
+Taksar & Heyman (1985), Operations Research 33, 1107-1116 (stationary distribution without subtractions); Atar &
+Zeitouni (1997), "Exponential stability for nonlinear filtering", Annales de l'IHP 33, 697-725 (how fast the start is
+forgotten).
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ _LARGEST = 1e100
 
 
 class GaussianStates(NamedTuple):
-    """What the kernels need: means, deviations, start `(k,)`, and transition probabilities `(k, k)`, rows from, columns to."""
+    """What the kernels need: means, deviations and start `(k,)`; transition `(k, k)`, from the row to the column."""
 
     means: np.ndarray
     deviations: np.ndarray
@@ -122,7 +123,7 @@ def viterbi_path(
     origin: np.ndarray,
     path: np.ndarray,
 ) -> None:
-    """The single most likely sequence of states, `path` `(n,)`; `score` `(2, k)` and `origin` `(n, k)` are room to work."""
+    """The single most likely sequence of states, `path` `(n,)`. Room to work: `score` `(2, k)`, `origin` `(n, k)`."""
     n, k = x.shape[0], means.shape[0]
     for t in range(n):
         now, before = t % 2, (t + 1) % 2
@@ -167,7 +168,7 @@ def stationary_distribution(transition: Any) -> tuple[float, ...]:
 
 
 def checked_returns(returns: Any, least: int) -> tuple[np.ndarray, int]:
-    """`returns` as float64 `(n,)`, and the row of the first known one; `DataError` for holes and infinities after it."""
+    """`returns` as float64 `(n,)`, and the row of the first known one; `DataError` for a hole or infinity after it."""
     values = np.ascontiguousarray(returns, dtype=np.float64)
     if values.ndim != 1:
         raise DataError(f"returns have shape {values.shape}: one column is needed")

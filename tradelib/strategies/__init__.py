@@ -4,6 +4,7 @@ from tradelib._lazy import attach
 
 _HOMES = {
     "PairTrading": "pairs",
+    "RegimeGate": "regimes",
     "Strategy": "base",
     "TrendFollowing": "trend",
     "WeightedFeatures": "features",
@@ -15,6 +16,7 @@ _HOMES = {
 
 __all__ = [
     "PairTrading",
+    "RegimeGate",
     "Strategy",
     "TrendFollowing",
     "WeightedFeatures",
