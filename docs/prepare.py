@@ -26,15 +26,16 @@ ROOMS = {
     "indicators": "Indicators",
     "features": "Features: information bars, labels, pipelines",
     "strategies": "Strategies",
-    "risk": "Risk: sizing, exits, limits, value at risk, pairs",
+    "risk": "Risk: sizing, exits, limits, value at risk, pairs, regimes",
+    "portfolio": "Portfolio: covariances, optimisers, hierarchies, rebalancing",
     "backtest": "Backtest: decisions, engine, portfolios, orders, sweeps, trials",
-    "validation": "Validation: Sharpe ratios, causality, overfitting",
+    "validation": "Validation: overfitting, causality, walk-forward, stress, attribution, capacity",
     "report": "Reports",
 }
 PLAIN = {
     "ledger": "Ledger: one append-only, hash-chained history",
     "bundle": "Bundle: what promotion seals and the runner trades",
-    "promotion": "Promotion: gates, registry, parity",
+    "promotion": "Promotion: gates, registry, stages, replay, lineage",
     "venue": "Venue: a local exchange for paper trading",
     "live": "Live: the runner",
 }
