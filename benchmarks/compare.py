@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.workloads import EQUAL, KNOWN_DIFFERENCES
+from benchmarks.workloads import KNOWN_DIFFERENCES, WORKLOADS
 
 __all__ = ["Difference", "compare", "relative_difference"]
 
@@ -66,7 +66,7 @@ def compare(workload: str, contestant: str, ours: Mapping[str, Any], theirs: Map
                 f"{contestant}, {workload}: {figure} has shape {np.shape(value)}, not {np.shape(ours[figure])}"
             )
         apart = relative_difference(ours[figure], value)
-        if (unequal := int((apart > EQUAL).sum())) > 0:
+        if (unequal := int((apart > WORKLOADS[workload].equal).sum())) > 0:
             allowed, reason = KNOWN_DIFFERENCES.get((contestant, workload, figure), (0.0, ""))
             largest = float(apart.max())
             found.append(Difference(workload, contestant, figure, largest, unequal, apart.size, reason, allowed))

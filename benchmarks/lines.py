@@ -67,7 +67,7 @@ def _talib(high: np.ndarray, low: np.ndarray, close: np.ndarray) -> Lines:
         "ATR 14": lambda: t.ATR(high, low, close, 14),
         "MACD 12 26 9": lambda: t.MACD(close, 12, 26, 9),
         "Bollinger 20": lambda: t.BBANDS(close, 20, 2, 2),
-        "stochastic 14 3": lambda: t.STOCHF(high, low, close, 14, 3, 0),
+        "stochastic 14 3": lambda: t.STOCHF(high, low, close, 14, 3, 0),  # type: ignore[arg-type]
         "standard deviation 20": lambda: t.STDDEV(close, 20),
         "ADX 14": lambda: t.ADX(high, low, close, 14),
         "Ichimoku 9 26 52": ichimoku,
@@ -227,7 +227,7 @@ def measure(library: str, bars: int, arrays: str) -> dict[str, Any]:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     prices = [np.ascontiguousarray(row) for row in make_data("w1", bars)[1:]]
     calls = LIBRARIES[library](*prices)
-    outputs, took = {}, {}
+    outputs, took = dict[str, np.ndarray](), dict[str, tuple[float, float]]()
     for case, call in calls.items():
         outputs |= {f"{case}/{i}": values for i, values in enumerate(_arrays(call()))}
         took[case] = _timed(call, bars)

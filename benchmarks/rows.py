@@ -35,6 +35,7 @@ ONE_CALL = (1, 0.0, 1)
 class Row:
     """One contestant on one workload. Memory in MB, the rest in seconds.
 
+    `older`: measured on this machine, but with code or pins that have changed since; `machine`: its digest.
     `problem` says why there are no numbers: in short, a colon, and the details, which stay off the page.
     """
 
@@ -50,6 +51,8 @@ class Row:
     load: float = 0.0
     measured: str = ""
     problem: str = ""
+    machine: str = ""
+    older: bool = False
     figures: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -92,11 +95,20 @@ def child_environment(contestant: Contestant, home: str) -> dict[str, str]:
 
 
 def stored(contestant: Contestant, workload: str, size: int) -> Row | None:
-    """What was measured before, or why not, with the same code, pins and machine; None where it was never tried."""
+    """What was measured before on this machine, or why not; None where it was never tried.
+
+    Where code or pins have changed since, the newest numbers from before, marked `older`.
+    """
     path = _result_file(contestant, workload, size)
-    if not path.exists():
+    found = [(True, path)] if path.exists() else [(False, other) for other in _siblings(path)]
+    rows = [(current, file, Row(**json.loads(file.read_text(encoding="utf-8")))) for current, file in found]
+    usable = [
+        (row.measured, file, row) for current, file, row in rows if current or (row.ok and row.machine == _here())
+    ]
+    if not usable:
         return None
-    row = Row(**json.loads(path.read_text(encoding="utf-8")))
+    _, path, row = max(usable, key=lambda item: (item[0], item[1].stat().st_mtime))
+    row.older = not found[0][0]
     if row.ok:
         with np.load(path.with_suffix(".npz")) as arrays:
             row.figures |= {name: arrays[name] for name in arrays.files}
@@ -118,8 +130,11 @@ def measured(contestant: Contestant, workload: str, size: int, calls: tuple[int,
         found = {"problem": f"could not be installed: {error}"}
     except RuntimeError as error:
         found = {"problem": f"failed: {error}"}
-    row = Row(contestant.name, workload, size, **found, measured=f"{datetime.now(UTC):%Y-%m-%d}")
+    row = Row(contestant.name, workload, size, **found, measured=f"{datetime.now(UTC):%Y-%m-%d}", machine=_here())
     path.write_text(json.dumps(asdict(row)), encoding="utf-8")
+    for other in _siblings(path) if row.ok else ():
+        other.unlink()
+        other.with_suffix(".npz").unlink(missing_ok=True)
     return stored(contestant, workload, size) or row
 
 
@@ -142,8 +157,20 @@ def run_job(contestant: Contestant, job: Job) -> dict[str, Any]:
 def _result_file(contestant: Contestant, workload: str, size: int) -> Path:
     """Named after everything that a peer's numbers depend on."""
     folder = Path(__file__).parent
-    shared = [folder / f"{name}.py" for name in ("harness", "setting", "reference")]
+    data = "risk_setting" if workload.startswith("w6") else "setting"
+    shared = [folder / f"{name}.py" for name in ("harness", data, "reference")]
     sources = [*shared, folder / "contestants" / f"{contestant.module}.py"]
     told = [*(path.read_text(encoding="utf-8") for path in sources), requirements(contestant.environment)]
-    digest = hashlib.sha256(json.dumps([told, machine(), asdict(contestant)]).encode()).hexdigest()
+    who = (contestant.module, contestant.engine, contestant.environment)
+    digest = hashlib.sha256(json.dumps([told, machine(), who]).encode()).hexdigest()
     return CACHE / "results" / f"{contestant.module}{contestant.engine}-{workload}-{size}-{digest[:12]}.json"
+
+
+def _siblings(path: Path) -> list[Path]:
+    """Results of the same contestant, workload and size with other code, pins or machine."""
+    return [other for other in path.parent.glob(f"{path.stem.rpartition('-')[0]}-*.json") if other != path]
+
+
+def _here() -> str:
+    """A digest of this machine."""
+    return hashlib.sha256(json.dumps(machine()).encode()).hexdigest()[:12]

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from benchmarks import indicators, tables
+from benchmarks import costs, indicators, tables
 from benchmarks.compare import Difference, compare
 from benchmarks.rows import CACHE, CALLS, ONE_CALL, Row, machine, measured, stored
 from benchmarks.startup import Start, starts
@@ -26,7 +26,7 @@ __all__ = ["main"]
 
 PAGE = PROJECT / "docs" / "benchmarks.md"
 SCALES = {"w2": (10_000, 100_000, 1_000_000, 10_000_000), "w3": (10, 100, 1_000, 10_000)}
-PARTS = ("w1", *WORKLOADS, "startup")
+PARTS = ("w1", *WORKLOADS, "costs", "startup")
 TRADELIB = next(contestant for contestant in CONTESTANTS if contestant.name == OURS)
 
 
@@ -52,6 +52,8 @@ def main(arguments: list[str]) -> int:
     options = Options(told.fresh, told.size == "quick")
     faults = measure_indicators(options) if "w1" in parts else 0
     faults += sum(measure(part, options) for part in parts if part in WORKLOADS)
+    if "costs" in parts and not options.quick:
+        print("\n=== costs: how they grow with the data\n" + costs.report(costs.measured()), flush=True)
     if "startup" in parts and not options.quick:
         keep_starts(starts())
     if not options.quick:
@@ -99,9 +101,10 @@ def collect(workload: Workload, options: Options) -> list[Row]:
 def _row(
     who: Contestant, workload: Workload, size: int, options: Options, calls: tuple[int, float, int] = CALLS
 ) -> Row | None:
-    """tradelib is always measured anew; a peer when asked to, or when nothing is stored."""
+    """tradelib is always measured anew; a peer when asked to, or when nothing current is stored."""
     known = stored(who, workload.key, size)
-    if not options.remeasure or (known and known.ok and who.name != OURS and not options.fresh):
+    current = known is not None and known.ok and not known.older
+    if not options.remeasure or (current and who.name != OURS and not options.fresh):
         return known
     row = measured(who, workload.key, size, calls)
     print(f"  {who.name}, {size:,}: {tables.time(row.seconds) if row.ok else row.problem}", flush=True)
@@ -170,6 +173,8 @@ def report() -> str:
         parts += [f"### How cost grows: {WORKLOADS[key].title.lower()}", line] if line else []
     if lines := indicators.report(indicators.stored()):
         parts += ["### Indicators", lines]
+    if lines := costs.report(costs.stored()):
+        parts += ["### How cost grows: risk and validation", lines]
     parts += ["### From nothing to the first result", tables.start_table(began)] if began else []
     return "\n\n".join(part for part in parts if part)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.risk_setting import MAKERS, RISK_SIZES
+
 __all__ = [
     "ASSETS", "CASH", "CROSSING_WINDOWS", "DAYS", "FEE_RATE", "FULL_SIZES", "INVESTED", "ONE_RATE", "PERIODS_PER_YEAR",
     "SLIPPAGE", "STILL_OPEN", "STOP_LOSS", "STOP_WINDOWS", "SWEEP_BARS", "TAKE_PROFIT", "TRAILING_STOP", "data_file",
@@ -38,8 +40,8 @@ INVESTED = 0.998
 
 DAYS, PERIODS_PER_YEAR = 2_500, 252.0
 
-FULL_SIZES: dict[str, int] = {"w2": 1_000_000, "w3": 10_000, "w4": DAYS, "w5": 1_000_000, "w7": 10_000}
-"""Bars, pairs of windows, days of 500 assets, bars, strategies."""
+FULL_SIZES: dict[str, int] = {"w2": 1_000_000, "w3": 10_000, "w4": DAYS, "w5": 1_000_000, **RISK_SIZES, "w7": 10_000}
+"""Bars, pairs of windows, days of 500 assets, bars, what `risk_setting` says, strategies."""
 
 
 def grid(points: int) -> tuple[list[int], list[int]]:
@@ -87,6 +89,7 @@ _MAKERS: Mapping[str, Callable[[int], np.ndarray]] = {
     "w3": lambda size: _bars(SWEEP_BARS, 13, 0.01),
     "w4": _prices,
     "w5": lambda size: _bars(size, 19, 0.001),
+    **MAKERS,
     "w7": _returns,
 }
 

@@ -84,10 +84,10 @@ def workload_table(workload: Workload, rows: Sequence[Row], differences: Sequenc
 def _line(row: Row, size: int, ours: Row | None, differences: Sequence[Difference]) -> list[str]:
     if not row.ok:
         return [row.contestant, "not measured", "", "", "", "", "", row.problem.partition(":")[0]]
-    about = "~" if row.size < size else ""
+    about, name = "~" if row.size < size else "", row.contestant + (f" ({row.measured})" if row.older else "")
     faster = about + times(row.seconds_at(size) / ours.seconds_at(size)) if ours and row is not ours else ""
     return [
-        row.contestant, about + time(row.seconds_at(size)), about + digits(row.per_item), faster,
+        name, about + time(row.seconds_at(size)), about + digits(row.per_item), faster,
         time(row.first_call), time(row.imported), f"{row.peak_memory:,.0f}", _sameness(row, differences),
     ]  # fmt: skip
 
@@ -116,9 +116,10 @@ def _promise(workload: Workload, rows: Sequence[Row], differences: Sequence[Diff
     must = f"{workload.must:g}x" + (f", vectorbt {workload.must_vectorbt:g}x" if workload.must_vectorbt else "")
     if not peer:
         return [workload.title, "not measured", "", must, f"{workload.aim:g}x", ""]
-    kept = ratio >= workload.must and to_vectorbt >= workload.must_vectorbt
+    kept = ratio >= workload.must and (not workload.must_vectorbt or to_vectorbt >= workload.must_vectorbt)
     met = "**no**" if not kept else "aim" if ratio >= workload.aim else "must"
-    return [workload.title, f"{times(ratio)} ({peer})", times(to_vectorbt), must, f"{workload.aim:g}x", met]
+    beside = "" if math.isnan(to_vectorbt) else times(to_vectorbt)
+    return [workload.title, f"{times(ratio)} ({peer})", beside, must, f"{workload.aim:g}x", met]
 
 
 def limits(rows: Sequence[Row], starts: Sequence[Start]) -> str:
@@ -152,7 +153,8 @@ def best_peer(workload: Workload, rows: Sequence[Row], differences: Sequence[Dif
     wrong = {item.contestant for item in differences if item.workload == workload.key and item.disqualifies}
     here = [row for row in rows if row.workload == workload.key and row.ok]
     ours = [row for row in here if row.contestant == OURS and row.size == workload.size]
-    peers = [row for row in here if row.contestant not in {OURS, REFERENCE, *wrong}]
+    apart = {OURS, *wrong} if workload.against_numpy else {OURS, REFERENCE, *wrong}
+    peers = [row for row in here if row.contestant not in apart]
     if not ours or not peers:
         return math.nan, ""
     best = min(peers, key=lambda row: row.seconds_at(workload.size))

@@ -15,16 +15,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import environments, indicators, lines, rows, run, setting, tables
+from benchmarks import cost_cases, costs, environments, indicators, lines, rows, run, setting, tables
 from benchmarks.compare import compare, relative_difference
 from benchmarks.harness import Job, Task
 from benchmarks.reference import rebalanced
+from benchmarks.risk_setting import pair_places
 from benchmarks.rows import Row
 from benchmarks.startup import RUNNER, Start
 from benchmarks.workloads import CONTESTANTS, KNOWN_DIFFERENCES, OURS, QUICK_SIZES, WORKLOADS
 from tests.environment import PROJECT
 
-TINY = {"w2": 2_000, "w3": 10, "w4": 70, "w5": 60_000, "w5-trailing": 60_000, "w7": 30}
+TINY = {
+    "w2": 2_000, "w3": 10, "w4": 70, "w5": 60_000, "w5-trailing": 60_000, "w6-pairs": 6, "w6-hrp": 12,
+    "w6-covariance": 12, "w6-garch": 600, "w6-bootstrap": 2_000, "w6-var": 7, "w7": 30,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -177,6 +181,48 @@ def test_stops_and_targets_are_the_simulation_by_hand(workload: str, trailing: b
 
 def test_the_four_figures_are_numpy_s(job: Callable[..., Job]) -> None:
     assert compare("w7", "numpy", task(job("w7")).timed(), task(job("w7", "numpy")).timed()) == []
+
+
+@pytest.mark.parametrize(
+    ("workload", "peer"),
+    [
+        ("w6-pairs", "statsmodels"),
+        ("w6-covariance", "sklearn"),
+        ("w6-garch", "arch"),
+        ("w6-bootstrap", "numpy"),
+        ("w6-var", "numpy"),
+    ],
+)
+def test_risk_is_what_the_peer_says(workload: str, peer: str, job: Callable[..., Job]) -> None:
+    ours, theirs = task(job(workload)), task(job(workload, peer))
+
+    differences = compare(workload, peer, {**ours.timed(), **ours.untimed()}, {**theirs.timed(), **theirs.untimed()})
+
+    assert [str(difference) for difference in differences if difference.is_fault] == []
+
+
+def test_hierarchical_risk_parity_is_measured_in_both_orders_of_its_leaves(job: Callable[..., Job]) -> None:
+    prepared = task(job("w6-hrp"))
+    plain, ordered = prepared.timed()["weights"], prepared.untimed()["weights_optimal_order"]
+
+    assert plain.shape == ordered.shape == (TINY["w6-hrp"],)
+    assert plain.sum() == pytest.approx(ordered.sum()) == pytest.approx(1.0)
+
+
+def test_fewer_pairs_are_spread_over_all_of_them() -> None:
+    places = pair_places(4)
+
+    assert places[0].tolist() == [0, 1]
+    assert places[-1].tolist() == [98, 99]
+    assert len({tuple(place) for place in pair_places(4_950).tolist()}) == 4_950
+
+
+def test_a_drawn_result_may_differ_by_its_error_and_not_more() -> None:
+    ours = {"median_terminal": 1.00}
+
+    assert compare("w6-bootstrap", "numpy", ours, {"median_terminal": 1.04}) == []
+    (difference,) = compare("w6-bootstrap", "numpy", ours, {"median_terminal": 1.06})
+    assert difference.is_fault
 
 
 # ---- the comparison
@@ -383,8 +429,67 @@ def test_a_stored_row_is_found_again_until_the_pins_change(monkeypatch: pytest.M
     assert measured.ok, measured.problem
     assert again is not None
     assert (again.seconds, again.figures["sharpe_ratio"].shape) == (measured.seconds, (20,))
+    assert not again.older
     monkeypatch.setattr(rows, "requirements", lambda name: "numpy==0")
+    before = rows.stored(reference, "w7", 20)
+    assert before is not None  # kept for the page, and marked
+    assert before.older
+    assert before.seconds == measured.seconds
+    monkeypatch.setattr(rows, "machine", lambda: {"processor": "another"})
     assert rows.stored(reference, "w7", 20) is None
+
+
+def test_what_was_measured_with_other_code_keeps_its_place_with_its_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = [row(OURS, 1.0), row("raptorbt", 4.0, measured="2026-11-20", older=True)]
+
+    written = tables.workload_table(WORKLOADS["w2"], known, [])
+
+    assert "| raptorbt (2026-11-20) | 4.00 s |" in written
+    assert "4.0x" in written
+
+
+def test_an_older_row_is_measured_again_when_measuring_and_shown_when_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = next(who for who in CONTESTANTS if who.name == "raptorbt")
+    monkeypatch.setattr(run, "stored", lambda *given: row("raptorbt", 4.0, older=True))
+    monkeypatch.setattr(run, "measured", lambda *given: row("raptorbt", 3.0))
+    asked = (peer, WORKLOADS["w2"], 10)
+
+    assert run._row(*asked, run.Options()).seconds == 3.0  # type: ignore[union-attr]
+    assert run._row(*asked, run.Options(remeasure=False)).seconds == 4.0  # type: ignore[union-attr]
+
+
+def test_numpy_counts_where_it_is_what_people_write() -> None:
+    tails = [row(OURS, 1.0, "w6-var"), row("numpy", 3.0, "w6-var"), row("empyrical", 9.0, "w6-var")]
+    figures = [row(OURS, 1.0, "w7"), row("numpy", 3.0, "w7"), row("empyrical", 9.0, "w7")]
+
+    assert tables.best_peer(WORKLOADS["w6-var"], tails, []) == (3.0, "numpy")
+    assert tables.best_peer(WORKLOADS["w7"], figures, []) == (9.0, "empyrical")
+    assert "| 3.0x (numpy) |  | 1x | 2x | aim |" in tables.promises(tails, [])  # vectorbt takes no part
+
+
+# ---- how costs grow
+
+
+def test_every_routine_has_three_sizes_over_two_decades_and_runs(home: Path) -> None:
+    names = [case.name for case in cost_cases.CASES]
+
+    assert len(set(names)) == len(names)
+    for case in cost_cases.CASES:
+        assert case.sizes[2] == pytest.approx(10 * case.sizes[1], rel=0.02)
+        assert case.sizes[1] == pytest.approx(10 * case.sizes[0], rel=0.02)
+    for name in ("value at risk: Historical", "deflated Sharpe ratio", "scan of pairs, 1,250 bars"):
+        case = next(case for case in cost_cases.CASES if case.name == name)
+        assert cost_cases.best(case.make(case.sizes[0])) > 0.0
+
+
+def test_the_power_of_a_cost_is_that_of_its_last_decade() -> None:
+    cost = costs.Cost("a routine", "bars", (100, 1_000, 10_000), (0.001, 0.002, 0.2), "2026-11-21")
+
+    assert cost.power == pytest.approx(2.0)
+    written = costs.report([cost])
+    assert "| a routine | bars | 100: 1.00 ms | 1,000: 2.00 ms | 10,000: 200 ms | 2.00 |" in written
+    assert "2026-11-21" in written
+    assert costs.report([]) == ""
 
 
 def test_every_workload_has_a_quick_size_and_a_side_in_every_contestant_module() -> None:
@@ -402,7 +507,7 @@ def two_libraries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[indic
     """tradelib and TA-Lib on a few thousand bars, in this process."""
     monkeypatch.setattr(indicators, "CACHE", tmp_path)
     monkeypatch.setattr(lines, "LEAST_SECONDS", 0.0)
-    monkeypatch.setattr(lines.os, "sched_setaffinity", lambda process, cores: None)
+    monkeypatch.setattr("os.sched_setaffinity", lambda process, cores: None)
     found = []
     for name in (OURS, indicators.TALIB):
         place = indicators._place(name)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from benchmarks import setting
 from benchmarks.harness import Figures, Job, Task
+from benchmarks.risk_setting import TAIL
 
 PACKAGES = ("empyrical-reloaded", "numpy", "pandas")
 
@@ -23,4 +24,15 @@ def metrics(job: Job) -> Task:
     return Task(timed)
 
 
-WORKLOADS = {"w7": metrics}
+def tails(job: Job) -> Task:
+    columns = list(np.ascontiguousarray(job.numbers().T))
+
+    def timed() -> Figures:
+        var = np.array([empyrical.value_at_risk(column, TAIL) for column in columns])
+        es = np.array([empyrical.conditional_value_at_risk(column, TAIL) for column in columns])
+        return {"var": -var, "es": -es}
+
+    return Task(timed)
+
+
+WORKLOADS = {"w6-var": tails, "w7": metrics}

@@ -7,6 +7,7 @@ import numpy as np
 from benchmarks import setting
 from benchmarks.harness import Figures, Job, Task
 from benchmarks.reference import rebalanced
+from benchmarks.risk_setting import PATH_STEPS, TAIL
 
 PACKAGES = ("numpy",)
 
@@ -39,4 +40,28 @@ def metrics(job: Job) -> Task:
     return Task(timed)
 
 
-WORKLOADS = {"w4": rebalance, "w7": metrics}
+def bootstrap(job: Job) -> Task:
+    returns = job.numbers()
+
+    def timed() -> Figures:
+        drawn = np.random.default_rng(1).choice(returns, (job.size, PATH_STEPS))
+        wealth = np.cumprod(1.0 + drawn, axis=1)
+        drawdown = (wealth / np.maximum(np.maximum.accumulate(wealth, axis=1), 1.0) - 1.0).min(axis=1)
+        low, middle = np.quantile(wealth[:, -1], [0.25, 0.5])
+        return {"terminal_quartile": low, "median_terminal": middle, "mean_drawdown": drawdown.mean()}
+
+    return Task(timed)
+
+
+def tails(job: Job) -> Task:
+    returns = job.numbers()
+
+    def timed() -> Figures:
+        quantile = np.quantile(returns, TAIL, axis=0)
+        beyond = returns <= quantile
+        return {"var": -quantile, "es": -np.where(beyond, returns, 0.0).sum(axis=0) / beyond.sum(axis=0)}
+
+    return Task(timed)
+
+
+WORKLOADS = {"w4": rebalance, "w6-bootstrap": bootstrap, "w6-var": tails, "w7": metrics}

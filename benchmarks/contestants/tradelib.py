@@ -12,6 +12,7 @@ import pandas as pd
 from benchmarks import setting
 from benchmarks.harness import Figures, Job, Task
 from benchmarks.reference import rebalanced
+from benchmarks.risk_setting import PATH_STEPS, TAIL, pair_places
 from tradelib.backtest import (
     Costs,
     DecisionRule,
@@ -27,8 +28,11 @@ from tradelib.data import make_bars
 from tradelib.data.panel import panel_from_wide
 from tradelib.home import project_home
 from tradelib.indicators import sma
-from tradelib.risk import Exits, FixedFraction
+from tradelib.portfolio.covariance import LedoitWolf
+from tradelib.portfolio.hierarchical import HierarchicalRiskParity
+from tradelib.risk import Exits, FixedFraction, fit_garch, historical_risk, scan_pairs
 from tradelib.strategies import TrendFollowing
+from tradelib.validation.bootstrap import block_bootstrap
 
 PACKAGES = ("tradelib", "numba", "numpy", "pandas")
 FIGURES = ("total_return", "maximum_drawdown", "sharpe_ratio", "trades")
@@ -132,11 +136,92 @@ def metrics(job: Job) -> Task:
     return Task(timed)
 
 
+def _asset_table(job: Job) -> pd.DataFrame:
+    rows = job.numbers()
+    return pd.DataFrame(rows, pd.date_range("2000-01-03", periods=len(rows), freq="B")).add_prefix("A")
+
+
+def pairs(job: Job) -> Task:
+    prices = _asset_table(job).map(np.exp)
+    places = pair_places(job.size)
+    chosen = list(zip(prices.columns[places[:, 0]], prices.columns[places[:, 1]], strict=True))
+    asked: dict[str, Any] = {"directions": "one"} if job.size == setting.FULL_SIZES[job.workload] else {"pairs": chosen}
+
+    def timed() -> Figures:
+        table = scan_pairs(prices, lags="aic", **asked).table
+        return {name: table[name].to_numpy() for name in ("statistic", "pvalue")}
+
+    return Task(timed)
+
+
+def parity(job: Job) -> Task:
+    table = _asset_table(job)
+
+    def timed() -> Figures:
+        return {"weights": HierarchicalRiskParity(distance="condensed").weights(table).weights.to_numpy()}
+
+    def untimed() -> Figures:
+        ordered = HierarchicalRiskParity(distance="condensed", optimal_order=True).weights(table)
+        return {"weights_optimal_order": ordered.weights.to_numpy()}
+
+    return Task(timed, untimed)
+
+
+def covariance(job: Job) -> Task:
+    table = _asset_table(job)
+
+    def timed() -> Figures:
+        found = LedoitWolf().estimate(table)
+        matrix = found.matrix.to_numpy()
+        return {"shrinkage": found.shrinkage, "variances": np.diagonal(matrix), "first_row": matrix[0]}
+
+    return Task(timed)
+
+
+def garch(job: Job) -> Task:
+    returns = job.numbers()
+
+    def timed() -> Figures:
+        found = fit_garch(returns)
+        figures = ("log_likelihood", "mu", "omega", "alpha", "beta")
+        return {name: getattr(found, name) for name in figures}
+
+    return Task(timed)
+
+
+def bootstrap(job: Job) -> Task:
+    returns = job.numbers()
+
+    def timed() -> Figures:
+        found = block_bootstrap(returns, paths=job.size, horizon=PATH_STEPS, method="iid")
+        low, middle = np.quantile(found.terminal, [0.25, 0.5])
+        drawdown = found.maximum_drawdown.mean()
+        return {"terminal_quartile": low, "median_terminal": middle, "mean_drawdown": drawdown}
+
+    return Task(timed)
+
+
+def tails(job: Job) -> Task:
+    returns = job.numbers()
+
+    def timed() -> Figures:
+        var, es = historical_risk(returns, TAIL)
+        return {"var": var, "es": es}
+
+    return Task(timed)
+
+
 WORKLOADS = {
     "w2": backtest,
     "w3": sweeping,
     "w4": rebalance,
     "w5": lambda job: _stops(Exits(stop_loss=setting.STOP_LOSS, take_profit=setting.TAKE_PROFIT), job),
     "w5-trailing": lambda job: _stops(Exits(trailing_stop=setting.TRAILING_STOP, take_profit=setting.TAKE_PROFIT), job),
+    "w6-pairs": pairs,
+    "w6-hrp": parity,
+    "w6-covariance": covariance,
+    "w6-garch": garch,
+    "w6-bootstrap": bootstrap,
+    "w6-var": tails,
     "w7": metrics,
 }

@@ -19,6 +19,7 @@ from .._jit import jit
 from ..errors import DataError, ParameterError
 from . import kelly_figures
 from .bounded_weights import bounded_weights
+from .checked_input import as_numbers, check_number, check_whole
 
 # %% auto #0
 __all__ = ['Outcomes', 'Diffusion', 'fall_probability', 'share_for_drawdown', 'reach_probability', 'kelly_shrinkage', 'Kelly',
@@ -86,16 +87,16 @@ class Diffusion:
         """Mean and variance of the excess return of a period."""
         return self.mean - self.risk_free, self.variance
 
-# %% ../../nbs/risk/11_kelly.ipynb #bd9bbbd7
+# %% ../../nbs/risk/11_kelly.ipynb #3ea5a15a
 def _check_share(share: float) -> None:
-    if not (math.isfinite(share) and share > 0.0):
+    if not check_number(share, "share") > 0.0:
         raise ParameterError(f"share is a part of the Kelly fraction, above 0 (half Kelly = 0.5); got {share}")
 
 
 def _check_within(**values: float) -> None:
     """`ParameterError` for what does not lie strictly between 0 and 1."""
     for name, value in values.items():
-        if not 0.0 < value < 1.0:
+        if not 0.0 < check_number(value, name) < 1.0:
             raise ParameterError(f"{name} must lie between 0 and 1, both excluded; got {value}")
 
 # %% ../../nbs/risk/11_kelly.ipynb #8c415bad
@@ -124,7 +125,7 @@ def reach_probability(share: float, target: float, drop: float) -> float:
     """
     _check_share(share)
     _check_within(drop=drop)
-    if not target > 1.0:
+    if not check_number(target, "target") > 1.0:
         raise ParameterError(f"target is a multiple of the starting wealth, above 1 (2.0: doubled); got {target}")
     power, fallen = 2.0 / share - 1.0, math.log1p(-drop)
     if abs(power) < 1e-12:  # twice Kelly: the logarithm of wealth has no drift
@@ -173,8 +174,9 @@ def kelly_shrinkage(fraction: float, standard_error: float) -> float:
     standard error s it is ((b + 1)p - 1)^2 / (((b + 1)p - 1)^2 + ((b + 1)s)^2). Source: Baker & McHale (2013),
     "Optimal betting under parameter uncertainty: improving the Kelly criterion", Decision Analysis 10(3).
     """
-    if not (math.isfinite(fraction) and math.isfinite(standard_error) and standard_error >= 0.0):
-        raise ParameterError(f"needs a finite fraction and a standard_error >= 0; got {fraction} and {standard_error}")
+    if not check_number(standard_error, "standard_error") >= 0.0:
+        raise ParameterError(f"standard_error must be 0 or more; got {standard_error}")
+    check_number(fraction, "fraction")
     if fraction == 0.0:
         return 0.0
     return 1.0 / (1.0 + (standard_error / fraction) ** 2)
@@ -229,10 +231,10 @@ def _most_within(law: Outcomes | Diffusion, optimum: float, drop: float, probabi
         return 0.0
     return _largest(lambda size: _log_moment(law, side * size, power) <= 0.0, 0.5 * most, most)
 
-# %% ../../nbs/risk/11_kelly.ipynb #4e0f3f4a
+# %% ../../nbs/risk/11_kelly.ipynb #818220cd
 def _check_survives(law: Outcomes | Diffusion, fraction: float) -> None:
     low, high = law.bounds
-    if not low < fraction < high:
+    if not low < check_number(fraction, "fraction") < high:
         raise ParameterError(
             f"at the fraction {fraction:.6g} a single outcome takes the whole account: "
             f"stay between {low:.6g} and {high:.6g}"
@@ -349,7 +351,7 @@ def kelly_bet(probability: float, gain: float = 1.0, loss: float = 1.0) -> Kelly
     """
     _check_within(probability=probability)
     for name, amount in (("gain", gain), ("loss", loss)):
-        if not (math.isfinite(amount) and amount > 0.0):
+        if not check_number(amount, name) > 0.0:
             raise ParameterError(f"{name} is an amount per unit staked, above 0; got {amount}")
     law = Outcomes(np.array([gain, -loss]), np.array([probability, 1.0 - probability]))
     return _whole(probability / loss - (1.0 - probability) / gain, law, "bet")
@@ -400,9 +402,9 @@ def kelly_outcomes(returns: npt.ArrayLike, probabilities: npt.ArrayLike, *, risk
 
     `risk_free`: what cash earns per bet. `DataError` where no outcome loses: the fraction is unbounded.
     """
-    x, p = np.asarray(returns, dtype=np.float64).ravel(), np.asarray(probabilities, dtype=np.float64).ravel()
-    if len(x) != len(p) or len(x) < 2:
-        raise ParameterError(f"needs as many probabilities as returns, two at least; got {len(x)} and {len(p)}")
+    x, p = as_numbers(returns, "returns"), as_numbers(probabilities, "probabilities")
+    if x.ndim != 1 or p.ndim != 1 or len(x) != len(p) or len(x) < 2:
+        raise ParameterError(f"needs as many probabilities as returns, two at least; got {x.size} and {p.size}")
     if not (np.isfinite(x).all() and (p >= 0.0).all() and abs(float(p.sum()) - 1.0) < 1e-9):
         raise ParameterError(
             f"returns must be finite, probabilities at least 0 and sum to 1; they sum to {p.sum():.12g}"
@@ -410,16 +412,18 @@ def kelly_outcomes(returns: npt.ArrayLike, probabilities: npt.ArrayLike, *, risk
     law = Outcomes(x[p > 0.0], p[p > 0.0], _check_rate(risk_free))
     return _whole(_optimum(law), law, "bet")
 
-# %% ../../nbs/risk/11_kelly.ipynb #6d76c6db
+# %% ../../nbs/risk/11_kelly.ipynb #92db0859
 def _check_rate(risk_free: float) -> float:
-    if not (math.isfinite(risk_free) and risk_free > -1.0):
+    if not check_number(risk_free, "risk_free") > -1.0:
         raise ParameterError(f"risk_free is what cash earns per bet or period, as a fraction; got {risk_free}")
     return float(risk_free)
 
-# %% ../../nbs/risk/11_kelly.ipynb #54e60a50
+# %% ../../nbs/risk/11_kelly.ipynb #bb7f3cc3
 def _observed(returns: npt.ArrayLike, least: int = 20) -> np.ndarray:
     """Finite returns above -1 of a long position, `(n,)`; `DataError` names the first that is none."""
-    x = np.array(returns, dtype=np.float64).ravel()
+    x = as_numbers(returns, "returns")
+    if x.ndim != 1:
+        raise DataError(f"one series of returns is needed, got an array of shape {x.shape}: choose one column")
     if len(x) < least:
         raise DataError(f"needs at least {least} returns; got {len(x)}")
     if not np.isfinite(x).all():
@@ -455,15 +459,15 @@ def _check_worst(optimum: float, worst_return: float, law: Outcomes) -> None:
             f"worst return observed is {law.returns.min():.4g}). Leave worst_return out and clip the result below that"
         )
 
-# %% ../../nbs/risk/11_kelly.ipynb #15bd262d
+# %% ../../nbs/risk/11_kelly.ipynb #823d78c6
 def kelly_gaussian(mean: float, variance: float, *, risk_free: float = 0.0) -> Kelly:
     """The raw Kelly fraction of continuous returns, (mean - risk_free) / variance, all three over the same horizon.
 
     Source: Thorp (2006), section 7.1.
     """
-    if not (math.isfinite(mean) and math.isfinite(risk_free)):
-        raise ParameterError(f"mean and risk_free must be finite; got {mean} and {risk_free}")
-    if not (math.isfinite(variance) and variance > 0.0):
+    check_number(mean, "mean")
+    check_number(risk_free, "risk_free")
+    if not check_number(variance, "variance") > 0.0:
         raise ParameterError(
             f"variance must be above 0, over the horizon of the mean, and no volatility; got {variance}"
         )
@@ -594,8 +598,8 @@ def bootstrap_kelly(
     x = _observed(returns)
     n, law = len(x), Outcomes(x, np.full(len(x), 1.0 / len(x)), _check_rate(risk_free))
     estimate = _whole(_optimum(law), law, "period")
-    if resamples < 100 or not 1 <= block <= n // 2:
-        raise ParameterError(f"needs 100 resamples and a block of 1 to {n // 2} returns; got {resamples} and {block}")
+    check_whole(resamples, "resamples", 100)
+    check_whole(block, "block", 1, n // 2)
     roots = _draw(law, resamples, block, seed)
     draws = roots[~np.isnan(roots)]
     if len(draws) < 0.9 * resamples:
@@ -611,17 +615,17 @@ def kelly_posterior(
 
     Source: Browne & Whitt (1996), "Portfolio choice and the Bayesian Kelly criterion": the posterior mean is bet.
     """
-    if not 0 <= wins <= bets:
+    if not 0 <= check_number(wins, "wins") <= check_number(bets, "bets"):
         raise ParameterError(f"wins must lie between 0 and bets; got {wins} of {bets}")
-    if not (prior_wins > 0.0 and prior_losses > 0.0):
+    if not (check_number(prior_wins, "prior_wins") > 0.0 and check_number(prior_losses, "prior_losses") > 0.0):
         raise ParameterError(f"prior_wins and prior_losses must be above 0; got {prior_wins} and {prior_losses}")
     return kelly_bet((wins + prior_wins) / (bets + prior_wins + prior_losses), gain, loss)
 
-# %% ../../nbs/risk/11_kelly.ipynb #3b84b959
+# %% ../../nbs/risk/11_kelly.ipynb #5c735a48
 def _moments(mean: Any, covariance: Any) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Mean `(a,)`, covariance `(a, a)` and names; `DataError` for what is no covariance of them."""
-    m, c = np.asarray(mean, dtype=np.float64), np.asarray(covariance, dtype=np.float64)
-    if m.ndim != 1 or c.shape != (len(m), len(m)):
+    m, c = as_numbers(mean, "mean"), as_numbers(covariance, "covariance")
+    if m.ndim != 1 or not len(m) or c.shape != (len(m), len(m)):
         raise ParameterError(f"a mean of shape {m.shape} needs a covariance of ({m.size}, {m.size}); got {c.shape}")
     names = list(mean.index if isinstance(mean, pd.Series) else range(len(m)))
     if isinstance(mean, pd.Series) and isinstance(covariance, pd.DataFrame) and names != list(covariance.columns):
@@ -702,7 +706,8 @@ def kelly_portfolio(
     sum of absolute weights. `DataError` for a singular covariance. Source: Thorp (2006), section 8.4.
     """
     m, c, names = _moments(mean, covariance)
-    if leverage is not None and not (math.isfinite(leverage) and leverage > 0.0):
+    check_number(risk_free, "risk_free")
+    if leverage is not None and not check_number(leverage, "leverage") > 0.0:
         raise ParameterError(f"leverage is the largest sum of absolute weights, above 0; got {leverage}")
     weights = np.linalg.solve(c, m - risk_free)
     too_large = leverage is not None and float(np.abs(weights).sum()) > leverage
@@ -772,11 +777,13 @@ class KellySimulation:
     def _repr_html_(self) -> str:
         return self.to_frame().to_html(float_format="{:.3g}".format)
 
-# %% ../../nbs/risk/11_kelly.ipynb #46addac7
+# %% ../../nbs/risk/11_kelly.ipynb #3d589a2b
 def simulate_kelly(
     kelly: Kelly, shares: Sequence[float] = (0.5, 1.0, 2.0), *, bets: int = 200, paths: int = 1000, seed: int = 0
 ) -> KellySimulation:
     """Bet `shares` of the optimum of `kelly` again and again; its law is the truth, and all meet the same luck."""
-    if bets < 1 or paths < 1 or not len(shares):
-        raise ParameterError(f"needs shares, bets and paths; got {list(shares)}, {bets} and {paths}")
+    check_whole(bets, "bets", 1)
+    check_whole(paths, "paths", 1)
+    if not isinstance(kelly, Kelly) or not len(shares):
+        raise ParameterError(f"needs a Kelly result and shares of it; got {kelly!r} and {list(shares)}")
     return KellySimulation(kelly, tuple(shares), _log_wealth(kelly, shares, bets, paths, seed))

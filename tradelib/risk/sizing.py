@@ -18,7 +18,22 @@ from ..indicators.volatility import rolling_volatility
 from ..parameters import Parameters, nearest
 
 # %% auto #0
-__all__ = ['Sizing', 'FixedFraction', 'product_scale', 'create_sizing', 'VolatilityTarget']
+__all__ = ['check_signals', 'Sizing', 'FixedFraction', 'product_scale', 'create_sizing', 'VolatilityTarget']
+
+# %% ../../nbs/risk/00_sizing.ipynb #80d47f38
+def check_signals(signals: Any, bars: pd.DataFrame) -> None:
+    """`ParameterError` unless there is a signal per bar: a Series `(n,)` on their times, or an array `(k, n)`."""
+    if isinstance(signals, pd.Series):
+        ends = (0, -1) if len(signals) and len(bars) else ()
+        fits = len(signals) == len(bars) and all(signals.index[end] == bars.index[end] for end in ends)
+    else:
+        fits = isinstance(signals, np.ndarray) and signals.ndim == 2 and signals.shape[1] == len(bars)
+    if not fits:
+        many = f"{len(signals)} of them" if hasattr(signals, "__len__") else repr(signals)
+        raise ParameterError(
+            f"signals come as a Series with a value for each of the {len(bars)} bars, on the same times; got {many} "
+            f"({type(signals).__name__})"
+        )
 
 # %% ../../nbs/risk/00_sizing.ipynb #96f5176f
 _registry: dict[str, type[Sizing]] = {}
@@ -37,11 +52,13 @@ class Sizing(Parameters):
 
     def weights(self, signals: pd.Series, bars: pd.DataFrame) -> pd.Series:
         """Target weight per bar, known at its close; NaN while unknown. Index of `bars`."""
+        check_signals(signals, bars)
         values = np.multiply(signals.to_numpy(dtype=np.float64), self._factor(bars), out=empty(len(signals)))
         return pd.Series(values, index=signals.index, name="target_weight", copy=False)
 
     def batch_weights(self, signals: np.ndarray, bars: pd.DataFrame) -> np.ndarray:
         """Target weights of many signals at once, float64 `(k, n)`: row i is what `weights` says of row i."""
+        check_signals(signals, bars)
         if type(self).weights is Sizing.weights:
             return np.multiply(signals, self._factor(bars))
         rows = [self.weights(pd.Series(row, index=bars.index), bars).to_numpy(dtype=np.float64) for row in signals]

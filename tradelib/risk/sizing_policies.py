@@ -18,7 +18,8 @@ from ..errors import DataError, ParameterError
 from ..indicators.averages import sma
 from ..indicators.volatility import atr, positive_prices, rolling_std
 from ..parameters import Parameters, nearest
-from .sizing import Sizing
+from .checked_input import as_numbers, check_clock
+from .sizing import Sizing, check_signals
 
 # %% auto #0
 __all__ = ['AtrRisk', 'KellyFraction', 'AntiMartingale', 'equal_risk_contribution', 'risk_contributions', 'Allocation',
@@ -80,11 +81,13 @@ class KellyFraction(Sizing):
 
     def weights(self, signals: pd.Series, bars: pd.DataFrame) -> pd.Series:
         """Target weight per bar, known at its close; NaN while unknown. Index of `bars`."""
+        check_signals(signals, bars)
         values = self.batch_weights(signals.to_numpy(dtype=np.float64)[None, :], bars)[0]
         return pd.Series(values, index=signals.index, name="target_weight", copy=False)
 
     def batch_weights(self, signals: np.ndarray, bars: pd.DataFrame) -> np.ndarray:
         """Target weights of many signals at once, float64 `(k, n)`."""
+        check_signals(signals, bars)
         buys, sells = self.sides(bars)
         return np.where(signals > 0.0, signals * buys, signals * sells)
 
@@ -129,11 +132,13 @@ class AntiMartingale(Sizing):
 
     def weights(self, signals: pd.Series, bars: pd.DataFrame) -> pd.Series:
         """Target weight per bar, known at its close; NaN where the signal is. Index of `bars`."""
+        check_signals(signals, bars)
         values = self.batch_weights(signals.to_numpy(dtype=np.float64)[None, :], bars)[0]
         return pd.Series(values, index=signals.index, name="target_weight", copy=False)
 
     def batch_weights(self, signals: np.ndarray, bars: pd.DataFrame) -> np.ndarray:
         """Target weights of many signals at once, float64 `(k, n)`."""
+        check_signals(signals, bars)
         (close,), _ = positive_prices(close=bars["close"])
         weights = empty(*signals.shape)
         _runs(shared(np.ascontiguousarray(signals)), close, shared(self.sizes()), self.longest_run, weights)
@@ -200,16 +205,16 @@ def _weigh(covariance: np.ndarray, method: int, weights: np.ndarray) -> int:
         weights[i] /= total
     return found
 
-# %% ../../nbs/risk/12_sizing_policies.ipynb #fe8d5cb2
+# %% ../../nbs/risk/12_sizing_policies.ipynb #1f6ada37
 def _one(covariance: Any, method: int) -> pd.Series:
     """Weights of one covariance `(a, a)`, which must be positive definite on its diagonal; names are kept."""
-    c = np.array(covariance, dtype=np.float64)
+    c = as_numbers(covariance, "covariance")
     if c.ndim != 2 or c.shape[0] != c.shape[1] or not len(c):
         raise ParameterError(f"a covariance is square; got the shape {c.shape}")
     if not (np.isfinite(c).all() and np.allclose(c, c.T, rtol=1e-9, atol=0.0) and (np.diagonal(c) > 0.0).all()):
         raise DataError("a covariance must be finite and symmetric, with variances above 0")
     weights = np.empty(len(c))
-    if _weigh(c, method, weights) < 0:
+    if _weigh(c, method, weights) < 0 or not np.isfinite(weights).all():
         raise DataError("equal risk contributions were not found: the covariance is not positive definite; shrink it")
     names = covariance.columns if isinstance(covariance, pd.DataFrame) else range(len(c))
     return pd.Series(weights, names, name="weight")
@@ -222,21 +227,27 @@ def equal_risk_contribution(covariance: Any) -> pd.Series:
     """
     return _one(covariance, 1)
 
-# %% ../../nbs/risk/12_sizing_policies.ipynb #588a931d
+# %% ../../nbs/risk/12_sizing_policies.ipynb #34b46a37
 def risk_contributions(weights: Any, covariance: Any) -> np.ndarray:
     """Share of each column in the variance, w_i (C w)_i / w'Cw, `(a,)`, sum 1."""
-    w, c = np.asarray(weights, dtype=np.float64), np.asarray(covariance, dtype=np.float64)
-    if c.shape != (len(w), len(w)):
-        raise ParameterError(f"{len(w)} weights need a covariance of ({len(w)}, {len(w)}); got {c.shape}")
-    return np.asarray(w * (c @ w) / (w @ c @ w))
+    w, c = as_numbers(weights, "weights"), as_numbers(covariance, "covariance")
+    if w.ndim != 1 or c.shape != (len(w), len(w)):
+        raise ParameterError(f"{w.size} weights need a covariance of ({w.size}, {w.size}); got {c.shape}")
+    parts = w * (c @ w)
+    if not parts.sum() > 1e-12 * float(np.abs(parts).sum()):
+        raise DataError(f"the portfolio has the variance {parts.sum():.3g}: there is nothing to divide among its parts")
+    return np.asarray(parts / parts.sum())
 
-# %% ../../nbs/risk/12_sizing_policies.ipynb #1cf37a9b
+# %% ../../nbs/risk/12_sizing_policies.ipynb #a57bd633
 def _returns(returns: pd.DataFrame) -> tuple[np.ndarray, int]:
     """Values `(n, a)` and the first row on which all are known; `DataError` for a hole after it."""
     if not isinstance(returns, pd.DataFrame) or returns.shape[1] == 0:
         raise ParameterError(f"returns is a table with a column per symbol or strategy; got {type(returns).__name__}")
-    values = np.array(returns, dtype=np.float64)
+    values = as_numbers(returns, "returns")
+    check_clock(returns, "returns")
     finite = np.isfinite(values)
+    if not finite.any(axis=0).all():
+        raise DataError(f"{returns.columns[int(np.argmin(finite.any(axis=0)))]} has no return at all: leave it out")
     firsts = np.where(finite.any(axis=0), finite.argmax(axis=0), len(values))
     for column, first in enumerate(firsts):
         if not finite[first:, column].all():
