@@ -26,7 +26,7 @@ _POINTS = 1200
 
 @dataclass(frozen=True)
 class Line:
-    """A line over time: `values` per `times` (UTC); `color` is a CSS variable name such as c1."""
+    """A line over time: `values` per `times` (UTC); `color` is a CSS variable name such as c1. `dots`: points alone."""
 
     label: str
     times: pd.DatetimeIndex
@@ -34,6 +34,7 @@ class Line:
     color: str = "c1"
     dashed: bool = False
     filled: bool = False
+    dots: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,9 @@ def _rule(y: float) -> Markup:
 
 
 def _path(line: Line, frame: _Frame, x: Floats, y: Floats) -> Markup:
+    if line.dots:  # a stroke of no length with round ends: a dot of one size on every screen
+        spots = "".join(f"M{frame.x(a):.2f},{frame.y(b):.2f}h0" for a, b in zip(x.tolist(), y.tolist(), strict=True))
+        return tag("path", d=spots or "M0,0", style=f"stroke:var(--{line.color});stroke-width:5;stroke-linecap:round")
     told = "M" + "L".join(f"{frame.x(a):.2f},{frame.y(b):.2f}" for a, b in zip(x.tolist(), y.tolist(), strict=True))
     dash = ";stroke-dasharray:5 4" if line.dashed else ""
     drawn = tag("path", d=told, style=f"stroke:var(--{line.color});stroke-width:1.6;stroke-linejoin:round{dash}")
@@ -246,7 +250,7 @@ def heat_map(
     largest: float | None = None,
     label: str = "",
 ) -> Markup:
-    """A table of figures on a scale from blue (below zero) to orange (above).
+    """A table of figures on a scale from orange (below zero) to blue (above).
 
     `chosen` (row, column) is outlined; figures of size `largest` (default: the largest of all) have the full colour.
     """
@@ -272,7 +276,7 @@ def _heat_cell(value: float | None, largest: float, value_text: Callable[[float]
     if value is None or not math.isfinite(value):
         return tag("td", "")
     share = 55.0 * min(abs(value) / largest, 1.0)
-    color = f"background:color-mix(in oklab, var(--{'hot' if value > 0 else 'cold'}) {share:.0f}%, var(--card))"
+    color = f"background:color-mix(in oklab, var(--{'gain' if value > 0 else 'loss'}) {share:.0f}%, var(--card))"
     told = ("◆ " if chosen else "") + value_text(value)
     return tag("td", told, class_="chosen" if chosen else None, style=color)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tradelib.report.page import Markup, table
 
-__all__ = ["LABELS", "MISSING", "figure", "figures_table", "short_digest"]
+__all__ = ["LABELS", "MISSING", "amount_text", "figure", "figures_table", "short_digest"]
 
 MISSING = "–"
 
@@ -54,6 +54,14 @@ def figures_table(columns: Mapping[str, Mapping[str, Any]], *, label: str) -> Ma
     names = [name for name in LABELS if any(name in figures for figures in columns.values())]
     rows = [[LABELS[name][0], *(figure(name, figures.get(name)) for figures in columns.values())] for name in names]
     return table(["", *columns], rows, numbers=range(1, len(columns) + 1), label=label)
+
+
+def amount_text(value: float) -> str:
+    """Money as one says it: 12,500 or 1.71 million."""
+    for size, name in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if abs(value) >= size:
+            return f"{value / size:,.3g} {name}" if abs(value) < 1000 * size else f"{value / size:,.0f} {name}"
+    return f"{value:,.0f}"
 
 
 def short_digest(digest: str) -> str:

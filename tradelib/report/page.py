@@ -10,7 +10,7 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["Markup", "badge", "card", "join", "page", "table", "tag", "text", "tiles"]
+__all__ = ["Markup", "badge", "card", "join", "page", "stacked", "table", "tag", "text", "tiles"]
 
 
 class Markup(str):
@@ -82,6 +82,22 @@ def table(
     return tag("div", inner, class_="scroll", tabindex="0")
 
 
+def stacked(
+    head: Sequence[str], rows: Iterable[Sequence[Any]], *, named: Sequence[int] = (2, 3), label: str = ""
+) -> Markup:
+    """A table of five columns whose rows become small cards on a narrow screen: four short cells, then words.
+
+    The names of the columns `named` are repeated before their cells there.
+    """
+    body = [
+        tag("tr", *(tag("td", cell, data_name=head[i] if i in named else None) for i, cell in enumerate(row)))
+        for row in rows
+    ]
+    names = tag("thead", tag("tr", *(tag("th", name, scope="col") for name in head)))
+    inner = tag("table", names, tag("tbody", *body), class_="stack", aria_label=label or None)
+    return tag("div", inner, class_="scroll")
+
+
 def page(title: str, *content: Any, scripts: Iterable[str] = (), libraries: Iterable[str] = ()) -> str:
     """The whole document. `libraries` are JavaScript sources set inline before the content, `scripts` after it."""
     return (
@@ -102,11 +118,11 @@ STYLE = """
 :root { color-scheme: light dark;
   --paper: #f6f6f3; --card: #ffffff; --ink: #1c1e21; --soft: #62666d; --line: #dfe0dc; --band: rgba(60, 90, 160, .07);
   --c1: #2457c5; --c2: #c2570c; --c3: #0c7a5b; --c4: #8a8f98; --good: #0b7a45; --bad: #b42318; --warn: #8f5b00;
-  --hot: #c2570c; --cold: #2457c5; }
+  --gain: #2457c5; --loss: #c2570c; }
 @media (prefers-color-scheme: dark) { :root {
   --paper: #131518; --card: #1c1f24; --ink: #e8e9eb; --soft: #a0a5ad; --line: #32363d; --band: rgba(140, 170, 255, .08);
   --c1: #7aa7ff; --c2: #ff9f5a; --c3: #4cc9a0; --c4: #7d838c; --good: #4cc98a; --bad: #ff8a80; --warn: #f0b44c;
-  --hot: #ff9f5a; --cold: #7aa7ff; } }
+  --gain: #7aa7ff; --loss: #ff9f5a; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
@@ -156,6 +172,10 @@ code, .digest { font: .85em ui-monospace, SFMono-Regular, Menlo, Consolas, monos
 .heat td { border: 2px solid var(--card); border-radius: .3rem; min-width: 2.9rem; }
 .heat tbody th { color: var(--soft); font-weight: 500; font-size: .85rem; white-space: nowrap; text-align: right; }
 .heat .chosen { outline: 2px solid var(--ink); outline-offset: -2px; font-weight: 700; }
+.glance { margin: 0; } .glance dt { color: var(--soft); font-size: .88rem; margin-top: .5rem; }
+.glance dd { margin: .2rem 0 0; line-height: 2.1; } .chip { text-decoration: none; }
+.glance .badge { font-weight: 500; white-space: normal; line-height: 1.35; }
+.stack td:first-child { white-space: nowrap; }
 details > summary { cursor: pointer; color: var(--soft); margin: .5rem 0; }
 @media (max-width: 40rem) { .plot { margin-left: 2.7rem; } .card { padding: .8rem .9rem; }
   .stack thead { display: none; } .stack tr { display: block; padding: .5rem 0; border-bottom: 1px solid var(--line); }
@@ -164,7 +184,7 @@ details > summary { cursor: pointer; color: var(--soft); margin: .5rem 0; }
   .stack td[data-name]::before { content: attr(data-name) " "; color: var(--soft); font-size: .85rem; } }
 @media print { :root { color-scheme: light; --paper: #fff; --card: #fff; --ink: #000; --soft: #444; --line: #bbb;
   --c1: #2457c5; --c2: #c2570c; --c3: #0c7a5b; --c4: #8a8f98; --good: #0b7a45; --bad: #b42318; --warn: #8f5b00;
-  --hot: #c2570c; --cold: #2457c5; --band: rgba(60, 90, 160, .07); }
+  --gain: #2457c5; --loss: #c2570c; --band: rgba(60, 90, 160, .07); }
   html { font-size: 72%; } body { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   main { max-width: none; padding: 0; }
   .card, .tile, tr { break-inside: avoid; } .tall { max-height: none; } h2, h3 { break-after: avoid; }

@@ -20,6 +20,7 @@ import pandas as pd
 
 from tradelib.data.files import replace_file
 from tradelib.errors import ParameterError, require
+from tradelib.report.tables import covering
 
 if TYPE_CHECKING:
     from tradelib.backtest.result import Result
@@ -39,7 +40,7 @@ def quantstats_report(
     if not (returns != 0.0).any():
         raise ParameterError("the account never moved: there is nothing for quantstats to draw")
     other = (
-        None if benchmark is None else _naive(_covering(benchmark, result)).rename(str(benchmark.name or "Benchmark"))
+        None if benchmark is None else _naive(covering(benchmark, result)).rename(str(benchmark.name or "Benchmark"))
     )
     with _repaired() as reports, tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "page.html"
@@ -58,15 +59,6 @@ def quantstats_report(
 def _naive(returns: pd.Series[float]) -> pd.Series[float]:
     """quantstats wants times without a zone; the numbers stay."""
     return returns.set_axis(pd.DatetimeIndex(returns.index).tz_localize(None))
-
-
-def _covering(benchmark: pd.Series[float], result: Result) -> pd.Series[float]:
-    missing = result.index.difference(pd.Index(benchmark.dropna().index))
-    if len(missing):
-        raise ParameterError(
-            f"the benchmark has no return at {missing[0]} ({len(missing)} of {len(result.index)} bars)"
-        )
-    return benchmark.loc[result.index]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from tradelib.data.files import replace_file
 from tradelib.errors import ParameterError
 from tradelib.report.charts import HOVER
 from tradelib.report.labels import LABELS, MISSING, figure, figures_table, short_digest
-from tradelib.report.page import Markup, badge, card, join, page, table, tag, tiles
+from tradelib.report.page import Markup, badge, card, join, page, stacked, table, tag, tiles
 from tradelib.report.verdict_charts import equity_charts, evidence_chart, sweep_chart
 from tradelib.report.verdict_data import CandidateData, GateRow, ParityRow, SweepData, VerdictData
 
@@ -146,22 +146,18 @@ def _cards(candidate: CandidateData) -> list[Markup]:
 
 
 def _gates(candidate: CandidateData) -> Markup:
-    names = ["", "Gate", "Figure", "Asked for", "In plain words"]
-    rows = [_gate_row(gate, names) for gate in sorted(candidate.gates, key=lambda gate: gate.tier != "safety")]
-    head = tag("thead", tag("tr", *(tag("th", name, scope="col") for name in names)))
-    inner = tag("table", head, tag("tbody", *rows), class_="stack", aria_label="gates")
+    rows = [_gate_row(gate) for gate in sorted(candidate.gates, key=lambda gate: gate.tier != "safety")]
     told = "Safety gates open paper trading; evidence gates are needed for live money."
-    body = tag("div", inner, class_="scroll") if rows else tag("p", "No gate was run.", class_="note")
+    names = ["", "Gate", "Figure", "Asked for", "In plain words"]
+    body = stacked(names, rows, label="gates") if rows else tag("p", "No gate was run.", class_="note")
     return card("Gates", body, note=told)
 
 
-def _gate_row(gate: GateRow, names: list[str]) -> Markup:
+def _gate_row(gate: GateRow) -> list[Any]:
     asked = f"{_SIGNS.get(gate.comparison, gate.comparison)} {_gate_figure(gate.threshold)}".strip()
     status = badge("good", "passed") if gate.passed else badge("bad", "failed")
     name = join([gate.name.replace("_", " "), tag("br"), " ", tag("small", gate.tier)])
-    cells = [status, name, _gate_figure(gate.figure), asked, gate.explanation]
-    said = [None, None, names[2], names[3], None]
-    return tag("tr", *(tag("td", cell, data_name=label) for cell, label in zip(cells, said, strict=True)))
+    return [status, name, _gate_figure(gate.figure), asked, gate.explanation]
 
 
 _SIGNS = {">=": "≥", "<=": "≤", "==": "="}
