@@ -19,14 +19,15 @@ from tradelib.backtest import book
 from tradelib.backtest.book import Tape
 from tradelib.backtest.machine import Simulation, make_tape, resume, simulate
 from tradelib.backtest.translate import policy_row
-from tradelib.risk import Distance, Exits, ScaleIn
+from tradelib.risk import Distance, Exits, ScaleIn, judging
+from tradelib.risk.past_risk import PastRiskRule, past_risk, past_table
 
 CASH = 10_000.0
 FINE = 4
 FLAGS = (
-    "costs", "impact", "lots", "leverage", "margin", "carry", "funding", "tiers", "limits", "daily_loss", "exits",
-    "ladder", "trailing", "break_even", "time_exit", "scale_in", "against", "atr", "units", "targets", "orders", "grid",
-    "finer", "reduce",
+    "costs", "impact", "lots", "leverage", "margin", "carry", "funding", "tiers", "limits", "daily_loss", "shape",
+    "tail", "protections", "exits", "ladder", "trailing", "break_even", "time_exit", "scale_in", "against", "atr",
+    "units", "targets", "orders", "grid", "finer", "reduce",
 )  # fmt: skip
 THEMES = (
     (),
@@ -34,6 +35,9 @@ THEMES = (
     ("margin", "targets"),
     ("margin", "costs", "carry", "funding", "finer"),
     ("limits", "targets", "costs"),
+    ("shape", "targets", "daily_loss"),
+    ("tail", "targets", "protections"),
+    ("protections", "exits", "targets", "costs"),
     ("exits", "trailing", "targets"),
     ("orders", "costs"),
 )
@@ -126,8 +130,25 @@ def make_rules(rng: np.random.Generator, on: set[str]) -> np.ndarray:
         values |= {name: value for name, value in limits.items() if rng.random() < 0.5}
         values |= {"drawdown_bars": 3.0, "loss_bars": 2.0}
     if "daily_loss" in on:
-        values["max_day_loss"] = 0.01
-    return book.rule_vector(**values)
+        values |= {"max_day_loss": 0.01, "max_day_profit": 0.02, "max_day_orders": 3.0}
+    if "shape" in on:
+        values |= {name: 0.6 for name in ("max_share", "max_net", "max_cluster") if rng.random() < 0.5}
+        values |= {"target_volatility": 0.3, "leverage_base": 1.0} if rng.random() < 0.5 else {}
+    if "tail" in on:
+        values |= {"scenarios": 6.0, "tail": 2.0, "max_var": 0.004, "max_shortfall": 0.01}
+    rules = book.rule_vector(**values)
+    if "protections" in on:
+        rules[judging.GUARDS] = 2.0
+        rules[judging.GUARD :][: judging.GUARD_WIDTH] = float(rng.integers(4)), 0.0, 9.0, 1.0, 0.001, 3.0
+        rules[judging.GUARD + judging.GUARD_WIDTH :][: judging.GUARD_WIDTH] = (
+            float(rng.integers(4)),
+            1.0,
+            6.0,
+            2.0,
+            0.0,
+            2.0,
+        )
+    return rules
 
 
 def make_script(rng: np.random.Generator, on: set[str], n: int, close: np.ndarray, own: int) -> np.ndarray:
@@ -174,8 +195,10 @@ def worlds(draw, *, step=0.5, most=3, without=()):
         more |= {"fine_first": starts} | {name: market[name] for name in market if name.startswith("fine")}
     if "funding" in on:
         more |= {name: rng.normal(0, 0.001, (n, assets)) for name in ("funding_open", "funding_inside")}
-    if "daily_loss" in on:
-        more["day"] = np.arange(n) // 5
+    if on & {"daily_loss", "shape", "tail"}:
+        looks = PastRiskRule(scenarios=6, volatility=4, clusters=5, every=3, correlation=0.4)
+        rows = past_risk(market["close"], np.arange(n) + 1, 1, 365.0, looks)
+        more["past"] = past_table(rows, np.arange(n) // 5 if "daily_loss" in on else None, n)
     tape = make_tape(*(market[name] for name in ("open_", "high", "low", "close", "volume")), **more)
     costs = (
         {"maker_rate": 0.0005, "taker_rate": 0.001, "slippage": 0.001, "half_spread": 0.0005} if "costs" in on else {}
@@ -219,6 +242,8 @@ def same_bits(one: Simulation, other: Simulation) -> None:
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
     np.testing.assert_array_equal(one.machine.account, other.machine.account)
     np.testing.assert_array_equal(one.machine.assets, other.machine.assets)
+    closed = one.machine.counts[book.CLOSED]
+    np.testing.assert_array_equal(one.machine.closed[:closed], other.machine.closed[:closed])
 
 
 MANY = settings(max_examples=120, deadline=None)
@@ -346,7 +371,10 @@ def test_the_order_of_columns_decides_nothing(world, seed):
     assets = world.tape.close.shape[1]
     order = np.random.default_rng(seed).permutation(assets)
     whose = np.argsort(order)
-    tables = {name: array[:, order] for name, array in world.tape._asdict().items() if array.ndim == 2}
+    tables = {name: array[:, order] for name, array in world.tape._asdict().items() if array.shape[1:] == (assets,)}
+    if len(world.tape.past):
+        first = judging.PAST_RETURN
+        tables["past"] = world.tape.past[:, [*range(first), *(first + order), *(first + assets + order)]]
     tape = retaped(world.tape, **tables)
     policies = np.vstack([world.policies[order], world.policies[assets:]])
     policies[:assets, book.TURN] = whose

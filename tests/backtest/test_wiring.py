@@ -13,7 +13,7 @@ from tradelib.data.bars import COLUMNS, make_bars, resample
 from tradelib.data.panel import as_panel
 from tradelib.errors import DataError, ParameterError
 from tradelib.indicators import atr, probe_bars, sma
-from tradelib.risk import Exits, FixedFraction, Limits, ScaleIn
+from tradelib.risk import Exits, FixedFraction, Limits, ScaleIn, judging
 from tradelib.strategies import Strategy, TrendFollowing
 
 BARS = probe_bars(600, seed=11)
@@ -77,7 +77,7 @@ class TestTape:
 
     def test_days_are_those_of_utc(self):
         hours = make_bars(BARS.set_axis(pd.date_range("2024-01-01", periods=600, freq="h", tz="UTC")), timeframe="1h")
-        days = build_tape(as_panel(hours), limits=Limits(daily_loss=0.1)).day
+        days = build_tape(as_panel(hours), limits=Limits(daily_loss=0.1)).past[:, judging.PAST_DAY]
         assert days.tolist() == [19723 + t // 24 for t in range(600)]  # 2024-01-01 is 19,723 days after 1970-01-01
 
     def test_finer_bars_come_in_the_order_of_the_symbols(self):

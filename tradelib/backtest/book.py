@@ -8,11 +8,13 @@ apply". Prices and amounts are in quote currency, quantities in units of the ass
 from __future__ import annotations
 
 import math
+import sys
 from typing import NamedTuple
 
 import numpy as np
 
 from tradelib._memory import empty
+from tradelib.risk import judging
 
 __all__ = [
     "CAUSES",
@@ -45,7 +47,7 @@ STATUSES = ("filled", "rejected", "pending", "cancelled", "expired")
 
 # Why it was placed.
 (SIGNAL, EXPLICIT, STOP_LOSS, TAKE_PROFIT, TRAILING_STOP, BREAK_EVEN, TIME_EXIT, SCALING, LIQUIDATION, DAY_LIMIT,
- DRAWDOWN_LIMIT, GRID) = (float(code) for code in range(12))  # fmt: skip
+ DRAWDOWN_LIMIT, GRID, DAY_PROFIT) = (float(code) for code in range(13))  # fmt: skip
 REASONS = (
     "signal",
     "order",
@@ -59,44 +61,37 @@ REASONS = (
     "daily_loss",
     "drawdown",
     "grid",
+    "daily_profit",
 )
 
-# Why it was refused or withdrawn.
-(ALLOWED, NO_CASH, BELOW_MINIMUM, BELOW_LOT, TOO_MANY_POSITIONS, TOO_MUCH_EXPOSURE, TOO_MUCH_HEAT, DAY_HALT,
- DRAWDOWN_HALT, LOSS_HALT, COOLING_DOWN, BLACKLISTED, NO_DISTANCE, NOTHING_TO_REDUCE, SIBLING_FILLED, POSITION_CLOSED,
- REPLACED, NO_NEXT_OPEN, NO_VOLUME, TIME_OVER, WRONG_SIDE) = (float(code) for code in range(21))  # fmt: skip
-CAUSES = (
-    "",
-    "not enough equity for this exposure at the fill price",
-    "below the market's minimum notional",
-    "less than one lot",
-    "limit: too many open positions",
-    "limit: too much gross exposure",
-    "limit: too much portfolio heat",
-    "limit: halted for the day after the daily loss",
-    "limit: halted after the drawdown",
-    "limit: halted after consecutive losses",
-    "limit: the symbol is cooling down",
-    "limit: the symbol is blacklisted",
-    "the protective distance is not known yet",
-    "there is no position to reduce",
-    "another order of its group was filled",
-    "its position was closed",
-    "replaced: the average entry price changed",
-    "placed on the last bar: there is no next open",
-    "the bar has no volume to trade against",
-    "its time was over",
-    "a protective level lies on the wrong side of the entry price",
-)
+# Why it was refused or withdrawn: by the engine; the causes of limits come from `judging`.
+ALLOWED, NO_CASH, BELOW_MINIMUM, BELOW_LOT = judging.ALLOWED, 1.0, 2.0, 3.0
+(NO_DISTANCE, NOTHING_TO_REDUCE, SIBLING_FILLED, POSITION_CLOSED, REPLACED, NO_NEXT_OPEN, NO_VOLUME, TIME_OVER,
+ WRONG_SIDE) = (float(code) for code in range(12, 21))  # fmt: skip
+_CAUSES = judging.CAUSES | {
+    ALLOWED: "",
+    NO_CASH: "not enough equity for this exposure at the fill price",
+    BELOW_MINIMUM: "below the market's minimum notional",
+    BELOW_LOT: "less than one lot",
+    NO_DISTANCE: "the protective distance is not known yet",
+    NOTHING_TO_REDUCE: "there is no position to reduce",
+    SIBLING_FILLED: "another order of its group was filled",
+    POSITION_CLOSED: "its position was closed",
+    REPLACED: "replaced: the average entry price changed",
+    NO_NEXT_OPEN: "placed on the last bar: there is no next open",
+    NO_VOLUME: "the bar has no volume to trade against",
+    TIME_OVER: "its time was over",
+    WRONG_SIDE: "a protective level lies on the wrong side of the entry price",
+}
+CAUSES = tuple(_CAUSES[float(code)] for code in range(len(_CAUSES)))
 
 # Distances of protective levels: of the entry price, in quote currency, in multiples of the ATR, or a price itself.
 FRACTION, PRICE, ATR, LEVEL_ITSELF = (float(code) for code in range(4))
 UNITS = ("fraction", "price", "atr", "level")
 
 # The cash book: what moved cash without a trade (the first four), and what happened to the account.
-FUNDING, BORROWING, INTEREST, LIQUIDATION_FEE, MARGIN_CALL, DAY_STOP, DRAWDOWN_STOP, LOSS_STOP = (
-    float(code) for code in range(8)
-)
+(FUNDING, BORROWING, INTEREST, LIQUIDATION_FEE, MARGIN_CALL, DAY_STOP, DRAWDOWN_STOP, LOSS_STOP, PROFIT_STOP,
+ PROTECTION) = (float(code) for code in range(10))  # fmt: skip
 ENTRY_KINDS = (
     "funding",
     "borrow",
@@ -106,6 +101,8 @@ ENTRY_KINDS = (
     "daily_loss_halt",
     "drawdown_halt",
     "loss_halt",
+    "daily_profit_halt",
+    "protection",
 )
 
 # Columns of an order.
@@ -123,30 +120,31 @@ FILL_COLUMNS = 14
 ENTRY_BAR, ENTRY_ASSET, ENTRY_KIND, ENTRY_AMOUNT, ENTRY_CASH, ENTRY_SEQUENCE = range(6)
 ENTRY_COLUMNS = 6
 
-# Columns of a symbol: its position and the window of prices inside of which none of its working orders acts.
-(POSITION, AVERAGE, ENTERED, OPENED_AT, CLOSED_AT, PROFIT, BLOCKED, FIRST, FLOOR, CEILING, HIGHEST, LOWEST, MOVING,
- TIMED, HELD_POLICY, LIQUIDATOR, INSIDE, NEXT_TURN, EXPECTED) = range(19)  # fmt: skip
-ASSET_COLUMNS = 19
+# Columns of a symbol after those of `judging`: its position, and the prices between which none of its orders acts.
+(POSITION, AVERAGE, ENTERED, OPENED_AT, PROFIT, BLOCKED, FIRST, FLOOR, CEILING, HIGHEST, LOWEST, MOVING, TIMED,
+ HELD_POLICY, LIQUIDATOR, INSIDE, NEXT_TURN, EXPECTED) = range(
+    judging.SYMBOL_COLUMNS, judging.SYMBOL_COLUMNS + 18
+)  # fmt: skip
+ASSET_COLUMNS = judging.SYMBOL_COLUMNS + 18
 """`EXPECTED`: the position that is left when the market orders that wait for the next open have been filled."""
 
-# The account.
-(CASH, PEAK, DAY, DAY_EQUITY, STREAK, LOSS_UNTIL, DRAWDOWN_UNTIL, DAY_HALTED, TRADED, CALLED, IN_MARKET, EQUITY,
- PLANNED_AT, PLANNED_COUNT, PLANNED_EXPOSURE, PLANNED_HEAT, LIMITED) = range(17)  # fmt: skip
-ACCOUNT_COLUMNS = 17
+# The account, after the columns of `judging`.
+CASH, TRADED, CALLED, IN_MARKET, LIMITED = range(judging.ACCOUNT_COLUMNS, judging.ACCOUNT_COLUMNS + 5)
+ACCOUNT_COLUMNS = judging.ACCOUNT_COLUMNS + 5
 
 # Counters; `WALKED`: finer bars of the next bar that are done already.
-ORDERS, FILLS, ENTRIES, NEXT_BAR, QUEUED, LINKED, SCRIPTED, WALKED = range(8)
-COUNTERS = 8
+ORDERS, FILLS, ENTRIES, NEXT_BAR, QUEUED, LINKED, SCRIPTED, WALKED, CLOSED = range(9)
+COUNTERS = 9
 
 # Terms of trading a symbol.
 (MAKER_RATE, TAKER_RATE, SLIPPAGE, HALF_SPREAD, IMPACT, LOTS, MINIMUM, BORROW_RATE) = range(8)  # fmt: skip
 TERM_COLUMNS = 8
 
-# Rules of the account and limits of risk.
-(LEVERAGE, MAINTENANCE, LIQUIDATION_RATE, INTEREST_RATE, BAND, IN_UNITS, FIT_TO_CASH, TIER_BARS, MAX_POSITIONS,
- MAX_EXPOSURE, MAX_HEAT, MAX_DAY_LOSS, MAX_DRAWDOWN, DRAWDOWN_BARS, MAX_LOSSES, LOSS_BARS, COOLDOWN,
- EVENTS) = range(18)  # fmt: skip
-RULE_COLUMNS = 18
+# Rules of the account, after the limits of risk, whose columns are those of `judging`.
+(LEVERAGE, MAINTENANCE, LIQUIDATION_RATE, INTEREST_RATE, BAND, IN_UNITS, FIT_TO_CASH, TIER_BARS, EVENTS) = range(
+    judging.LIMIT_COLUMNS, judging.LIMIT_COLUMNS + 9
+)  # fmt: skip
+RULE_COLUMNS = judging.LIMIT_COLUMNS + 9
 """`EVENTS`: a target is asked for anew by every bar that has one (events), not one and the same until it changes."""
 
 LADDER = 8
@@ -168,7 +166,8 @@ class Tape(NamedTuple):
 
     `atr`: distance per bar known at its close. `fine_*`: finer bars, those of bar t in the rows `fine_first[t]` to
     `fine_first[t + 1]`. `funding_open`, `funding_inside`: sum of the rates that fall due at the bar's open, and later
-    inside of it. `day`: number of the UTC day per bar. `*_line`: prices of a single symbol `(n,)`, empty for several.
+    inside of it. `past`: what limits look back on, with the columns of `judging`. `*_line`: prices of a single symbol
+    `(n,)`, empty for several.
     """
 
     open: np.ndarray
@@ -184,14 +183,18 @@ class Tape(NamedTuple):
     fine_first: np.ndarray
     funding_open: np.ndarray
     funding_inside: np.ndarray
-    day: np.ndarray
+    past: np.ndarray
     high_line: np.ndarray
     low_line: np.ndarray
     close_line: np.ndarray
 
 
 class Machine(NamedTuple):
-    """The whole state of an account and the rules that move it. A copy of its arrays is a checkpoint."""
+    """The whole state of an account and the rules that move it. A copy of its arrays is a checkpoint.
+
+    `closed`: closed trades, for protections; `scenarios`: room to imagine the planned book in. Both are empty where the
+    rules do not need them.
+    """
 
     account: np.ndarray
     assets: np.ndarray
@@ -205,16 +208,17 @@ class Machine(NamedTuple):
     policies: np.ndarray
     tiers: np.ndarray
     traded: np.ndarray
+    closed: np.ndarray
+    scenarios: np.ndarray
 
 
 def rule_vector(**values: float) -> np.ndarray:
     """Rules of an account that allows everything with its own money, with `values` by (lower-case) column name."""
-    rules = np.zeros(RULE_COLUMNS)
-    for column in (MAX_POSITIONS, MAX_EXPOSURE, MAX_HEAT, MAX_DAY_LOSS, MAX_DRAWDOWN, DRAWDOWN_BARS, MAX_LOSSES):
-        rules[column] = math.inf
+    rules = np.concatenate([judging.limit_rows(), np.zeros(RULE_COLUMNS - judging.LIMIT_COLUMNS)])
     rules[LEVERAGE] = 1.0
     for name, value in values.items():
-        rules[globals()[name.upper()]] = value
+        known = judging if hasattr(judging, name.upper()) else sys.modules[__name__]
+        rules[getattr(known, name.upper())] = value
     return rules
 
 
@@ -253,11 +257,11 @@ def empty_machine(
     """
     capacity += 128 * assets
     account = np.zeros(ACCOUNT_COLUMNS)
-    account[[CASH, PEAK, DAY_EQUITY, EQUITY]] = cash
-    account[[DAY, LOSS_UNTIL, DRAWDOWN_UNTIL, PLANNED_AT]] = NONE
+    account[: judging.ACCOUNT_COLUMNS] = judging.new_account(cash)
+    account[CASH] = cash
     table = np.zeros((assets, ASSET_COLUMNS))
+    table[:, : judging.SYMBOL_COLUMNS] = judging.new_symbols(assets)
     table[:, [FIRST, LIQUIDATOR, INSIDE]] = NONE
-    table[:, CLOSED_AT] = -math.inf
     table[:, [FLOOR, LOWEST]] = -math.inf
     table[:, [CEILING, HIGHEST]] = math.inf
     table[:, HELD_POLICY] = np.arange(assets)
@@ -277,6 +281,8 @@ def empty_machine(
         policy_rows(assets) if policies is None else policies,
         tiers,
         np.zeros(bars if len(tiers) else 0),
+        np.empty((capacity if rules[judging.GUARDS] > 0.0 else 0, judging.CLOSED_COLUMNS)),
+        np.zeros(2 * int(rules[judging.SCENARIOS])),
     )
 
 
@@ -290,4 +296,5 @@ def grown(machine: Machine) -> Machine:
         larger[: len(table)] = table
         return larger
 
-    return machine._replace(**{name: more(getattr(machine, name)) for name in ("orders", "queue", "fills", "entries")})
+    names = ("orders", "queue", "fills", "entries", "closed")
+    return machine._replace(**{name: more(getattr(machine, name)) for name in names})

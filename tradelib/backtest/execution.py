@@ -14,6 +14,7 @@ import numpy as np
 from tradelib._jit import jit
 from tradelib.backtest import book
 from tradelib.backtest.book import Machine, Tape
+from tradelib.backtest.guards import distance, is_adding, known_atr, record_closed, refusal_of_fill
 from tradelib.backtest.kernel import (
     admissible,
     adverse_fraction,
@@ -24,20 +25,17 @@ from tradelib.backtest.kernel import (
     liquidation_price,
     position_after,
 )
+from tradelib.risk import judging
 
 __all__ = [
     "cancel_attached",
     "enter_cash",
     "execute",
     "finish",
-    "halt_of",
-    "is_adding",
     "link",
     "new_order",
     "others",
     "refresh_window",
-    "risk_held",
-    "risk_of_policy",
     "trail",
     "wanted",
     "watch_margins",
@@ -197,23 +195,9 @@ def _cancel_siblings(m: Machine, k: int, t: int) -> None:
 
 
 @jit(_nrt=False, forceinline=True)
-def distance(value: float, unit: float, price: float, atr: float) -> float:
-    """A distance in quote currency from a fraction of `price`, from itself, or from multiples of `atr`."""
-    if unit == book.FRACTION:
-        return value * price
-    return value * atr if unit == book.ATR else value
-
-
-@jit(_nrt=False, forceinline=True)
 def level_at(value: float, unit: float, price: float, atr: float, direction: float) -> float:
     """The price `value` away from `price` in `direction` (+1 up); a level stands for itself."""
     return value if unit == book.LEVEL_ITSELF else price + direction * distance(value, unit, price, atr)
-
-
-@jit(_nrt=False, forceinline=True)
-def known_atr(tape: Tape, t: int, a: int) -> float:
-    """The ATR that was known before bar `t` began; NaN where it was not."""
-    return tape.atr[t - 1, a] if t > 0 and tape.atr.shape[0] > 0 else math.nan
 
 
 @jit(_nrt=False, forceinline=True)
@@ -374,53 +358,6 @@ def wanted(m: Machine, k: int, position: float) -> float:
     return quantity
 
 
-@jit(_nrt=False, forceinline=True)
-def is_adding(position: float, quantity: float) -> bool:
-    """True when a fill of `quantity` would open, enlarge or flip `position`, not merely reduce it."""
-    after = position_after(position, quantity, 0.0)
-    return bool(after * position < 0.0 or abs(after) > abs(position))
-
-
-@jit(_nrt=False)
-def halt_of(m: Machine, a: int, bar: int) -> float:
-    """The halt that forbids an entry into `a` on `bar`, or ALLOWED; of the day's halt only the caller knows the day."""
-    if m.policies[a, book.REFUSED] == 1.0:
-        return book.BLACKLISTED
-    if bar <= m.account[book.DRAWDOWN_UNTIL]:
-        return book.DRAWDOWN_HALT
-    if bar <= m.account[book.LOSS_UNTIL]:
-        return book.LOSS_HALT
-    if m.rules[book.COOLDOWN] > 0.0 and bar - m.assets[a, book.CLOSED_AT] <= m.rules[book.COOLDOWN]:
-        return book.COOLING_DOWN
-    return book.ALLOWED
-
-
-@jit(_nrt=False)
-def risk_held(m: Machine, a: int, price: float) -> float:
-    """Loss per unit of the position in `a` from `price` to its nearest stop, else the price."""
-    side = m.assets[a, book.POSITION]
-    risk, k = price, int(m.assets[a, book.FIRST])
-    while k >= 0:
-        level, up = m.orders[k, book.LEVEL], m.orders[k, book.UP]
-        protects = m.orders[k, book.ATTACHED] == 1.0 and m.orders[k, book.KIND] != book.LIQUIDATING
-        if protects and up * side < 0.0 and not math.isnan(level):
-            risk = min(risk, max((level - price) * up, 0.0))
-        k = int(m.orders[k, book.NEXT])
-    return risk
-
-
-@jit(_nrt=False)
-def risk_of_policy(m: Machine, p: int, price: float, atr: float) -> float:
-    """Loss per unit from an entry at `price` to the stop that policy `p` will attach, else the price."""
-    risk = price
-    for column in (book.STOP_AT, book.TRAIL_BY):
-        value, unit = m.policies[p, column], m.policies[p, column + 1]
-        if not math.isnan(value):
-            itself = unit == book.LEVEL_ITSELF
-            risk = min(risk, abs(price - value) if itself else distance(value, unit, price, atr))
-    return risk
-
-
 @jit(_nrt=False)
 def others(m: Machine, tape: Tape, t: int, row: int, a: int) -> tuple[float, float]:
     """Signed and absolute value of the positions besides `a`, at the open of the bar (or of its finer bar `row`)."""
@@ -433,47 +370,6 @@ def others(m: Machine, tape: Tape, t: int, row: int, a: int) -> tuple[float, flo
                 value += position * price
                 exposure += abs(position) * price
     return value, exposure
-
-
-@jit(_nrt=False)
-def _heat_of_others(m: Machine, tape: Tape, t: int, row: int, a: int) -> float:
-    """Loss of every position but `a` down to its stop, from the open of the bar (or of its finer bar `row`)."""
-    heat = 0.0
-    for i in range(m.assets.shape[0]):
-        held = abs(m.assets[i, book.POSITION])
-        if i != a and held > 0.0:
-            heat += held * risk_held(m, i, tape.fine_open[row, i] if row >= 0 else tape.open[t, i])
-    return heat
-
-
-@jit(_nrt=False)
-def _forbidden(
-    m: Machine, tape: Tape, t: int, row: int, k: int, quantity: float, price: float, value: float, exposure: float
-) -> float:
-    """The limit that forbids this fill, or ALLOWED. What was decided on the close before was measured there."""
-    a = int(m.orders[k, book.ASSET])
-    halt = halt_of(m, a, t)
-    if halt != book.ALLOWED or m.orders[k, book.KIND] == book.MARKET:
-        return halt
-    if m.account[book.DAY_HALTED] == 1.0 and m.account[book.DAY] == tape.day[t]:
-        return book.DAY_HALT
-    position, count = m.assets[a, book.POSITION], 1.0
-    for i in range(m.assets.shape[0]):
-        count += 1.0 if i != a and m.assets[i, book.POSITION] != 0.0 else 0.0
-    if position == 0.0 and count > m.rules[book.MAX_POSITIONS]:
-        return book.TOO_MANY_POSITIONS
-    worth = m.account[book.CASH] + position * price + value
-    after = abs(position + quantity)
-    if after * price + exposure > m.rules[book.MAX_EXPOSURE] * worth * (1.0 + 1e-9):
-        return book.TOO_MUCH_EXPOSURE
-    if m.rules[book.MAX_HEAT] != math.inf:
-        own = m.orders[k, book.POLICY]
-        risk = risk_held(m, a, price)
-        if position * quantity <= 0.0:  # a new position, or what a flip opens
-            risk = risk_of_policy(m, int(own) if own >= 0.0 else a, price, known_atr(tape, t, a))
-        if after * risk + _heat_of_others(m, tape, t, row, a) > m.rules[book.MAX_HEAT] * worth * (1.0 + 1e-9):
-            return book.TOO_MUCH_HEAT
-    return book.ALLOWED
 
 
 @jit(_nrt=False)
@@ -500,7 +396,7 @@ def execute(
         finish(m, k, t, book.CANCELLED, book.NOTHING_TO_REDUCE)
         return False
     if m.account[book.LIMITED] == 1.0 and is_adding(position, quantity):
-        cause = _forbidden(m, tape, t, row, k, quantity, reference, other_value, other_exposure)
+        cause = refusal_of_fill(m, tape, t, row, k, quantity, reference, other_value)
         if cause != book.ALLOWED and position * quantity >= 0.0:
             finish(m, k, t, book.REJECTED, cause)
             return False
@@ -687,8 +583,10 @@ def _close_trade(m: Machine, a: int, t: int, k: int, before: float) -> None:
     """The position went through zero: its orders die, the streak of losses is counted, the side may be blocked."""
     if m.assets[a, book.FIRST] >= 0.0:
         cancel_attached(m, a, t, True, book.POSITION_CLOSED)
-    m.account[book.STREAK] = m.account[book.STREAK] + 1.0 if m.assets[a, book.PROFIT] < 0.0 else 0.0
-    m.assets[a, book.CLOSED_AT] = t
+    if m.rules[judging.GUARDS] > 0.0:
+        record_closed(m, a, t, m.orders[k, book.REASON])
+    m.account[judging.STREAK] = m.account[judging.STREAK] + 1.0 if m.assets[a, book.PROFIT] < 0.0 else 0.0
+    m.assets[a, judging.CLOSED_AT] = t
     m.assets[a, book.LIQUIDATOR] = book.NONE
     m.assets[a, book.PROFIT] = 0.0
     m.assets[a, book.ENTERED] = 0.0

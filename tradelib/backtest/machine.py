@@ -23,19 +23,16 @@ from tradelib.backtest.book import Machine, Tape, grown
 from tradelib.backtest.execution import (
     enter_cash,
     execute,
-    halt_of,
-    is_adding,
     level_at,
     link,
     new_order,
     others,
-    risk_held,
-    risk_of_policy,
     trail,
     wanted,
     watch_margins,
 )
 from tradelib.backtest.glide import glide
+from tradelib.backtest.guards import free, is_adding, is_limited, refusal
 from tradelib.backtest.kernel import (
     borrow_cost,
     equity,
@@ -46,6 +43,8 @@ from tradelib.backtest.kernel import (
     quantity_to_reach,
 )
 from tradelib.backtest.walk import expire, follow, walk
+from tradelib.risk import judging
+from tradelib.risk.judging import close_bar, protect
 
 __all__ = ["Simulation", "advance", "flat", "make_tape", "resume", "simulate"]
 
@@ -71,7 +70,8 @@ def _has_room(m: Machine, script: np.ndarray, spawn: int) -> bool:
     return (
         m.counts[book.ORDERS] + orders <= m.orders.shape[0]
         and m.counts[book.FILLS] + orders <= m.fills.shape[0]
-        and m.counts[book.ENTRIES] + 6 * assets + 8 <= m.entries.shape[0]
+        and m.counts[book.ENTRIES] + 7 * assets + 10 <= m.entries.shape[0]
+        and (m.rules[judging.GUARDS] == 0.0 or m.counts[book.CLOSED] + orders <= m.closed.shape[0])
         and m.counts[book.QUEUED] + 3 * assets + 2 * due <= m.queue.shape[0]
     )
 
@@ -263,25 +263,25 @@ def _close_all(m: Machine, t: int, reason: float) -> None:
 
 @jit(_nrt=False)
 def _check_limits(m: Machine, tape: Tape, t: int, worth: float) -> None:
-    """Daily loss, drawdown and runs of losses: what trips them is closed at the next open, and entries halt."""
-    m.account[book.PEAK] = max(m.account[book.PEAK], worth)
-    if tape.day.shape[0] > 0 and m.account[book.DAY] != tape.day[t]:
-        m.account[book.DAY] = tape.day[t]
-        m.account[book.DAY_EQUITY] = m.account[book.EQUITY]
-        m.account[book.DAY_HALTED] = 0.0
-    if m.account[book.DAY_HALTED] == 0.0 and worth <= m.account[book.DAY_EQUITY] * (1.0 - m.rules[book.MAX_DAY_LOSS]):
-        m.account[book.DAY_HALTED] = 1.0
-        enter_cash(m, t, book.NONE, book.DAY_STOP, 0.0)
-        _close_all(m, t, book.DAY_LIMIT)
-    if t >= m.account[book.DRAWDOWN_UNTIL] and worth <= m.account[book.PEAK] * (1.0 - m.rules[book.MAX_DRAWDOWN]):
-        m.account[book.DRAWDOWN_UNTIL] = t + m.rules[book.DRAWDOWN_BARS]
-        m.account[book.PEAK] = worth
+    """Daily loss and profit, drawdown, runs of losses, protections: entries halt, and the first three close it all."""
+    day = tape.past[t, judging.PAST_DAY] if tape.past.shape[0] > 0 else judging.NEVER
+    tripped = close_bar(m.rules, m.account, t, day, worth)
+    if tripped & (judging.TRIPPED_LOSS | judging.TRIPPED_PROFIT) != 0:
+        lost = tripped & judging.TRIPPED_LOSS != 0
+        enter_cash(m, t, book.NONE, book.DAY_STOP if lost else book.PROFIT_STOP, 0.0)
+        _close_all(m, t, book.DAY_LIMIT if lost else book.DAY_PROFIT)
+    if tripped & judging.TRIPPED_DRAWDOWN != 0:
         enter_cash(m, t, book.NONE, book.DRAWDOWN_STOP, 0.0)
         _close_all(m, t, book.DRAWDOWN_LIMIT)
-    if m.account[book.STREAK] >= m.rules[book.MAX_LOSSES]:
-        m.account[book.LOSS_UNTIL] = t + m.rules[book.LOSS_BARS]
-        m.account[book.STREAK] = 0.0
+    if tripped & judging.TRIPPED_STREAK != 0:
         enter_cash(m, t, book.NONE, book.LOSS_STOP, 0.0)
+    if m.rules[judging.GUARDS] > 0.0 and protect(m.rules, m.account, m.assets, m.closed, m.counts[book.CLOSED], t):
+        if m.account[judging.BARRED_SINCE] == t:
+            enter_cash(m, t, book.NONE, book.PROTECTION, 0.0)
+        for i in range(m.assets.shape[0]):
+            a = int(m.assets[i, book.NEXT_TURN])
+            if m.assets[a, judging.SYMBOL_BARRED_SINCE] == t:
+                enter_cash(m, t, a, book.PROTECTION, 0.0)
 
 
 @jit(_nrt=False)
@@ -306,67 +306,18 @@ def _leave(m: Machine, a: int, reason: float, t: int) -> None:
 def _send(m: Machine, tape: Tape, t: int, k: int) -> None:
     """Let a checked market order wait for the next open; what it takes off a position is free for other entries."""
     a = int(m.orders[k, book.ASSET])
-    before, held = m.assets[a, book.EXPECTED], m.assets[a, book.POSITION]
+    before = m.assets[a, book.EXPECTED]
     after = position_after(before, wanted(m, k, before), m.terms[a, book.LOTS])
-    freed = abs(before) - abs(after) if before * after >= 0.0 and before * held > 0.0 else 0.0
-    if m.account[book.PLANNED_AT] == t and freed > 0.0:
-        m.account[book.PLANNED_COUNT] -= 1.0 if after == 0.0 else 0.0
-        m.account[book.PLANNED_EXPOSURE] -= freed * tape.close[t, a]
-        m.account[book.PLANNED_HEAT] -= freed * risk_held(m, a, tape.close[t, a])
+    free(m, tape, t, a, before, after)
     m.assets[a, book.EXPECTED] = after
     m.queue[m.counts[book.QUEUED]] = k
     m.counts[book.QUEUED] += 1
 
 
 @jit(_nrt=False)
-def _plan(m: Machine, tape: Tape, t: int) -> None:
-    """Count, gross exposure and heat of what is left when all that leaves on this close has gone: reducing orders fill
-    first. Orders placed on this bar are added as they come."""
-    m.account[book.PLANNED_AT] = t
-    m.account[book.PLANNED_COUNT] = m.account[book.PLANNED_EXPOSURE] = m.account[book.PLANNED_HEAT] = 0.0
-    for a in range(m.assets.shape[0]):
-        held = abs(m.assets[a, book.EXPECTED])
-        if held > 0.0:
-            m.account[book.PLANNED_COUNT] += 1.0
-            m.account[book.PLANNED_EXPOSURE] += held * tape.close[t, a]
-            m.account[book.PLANNED_HEAT] += held * risk_held(m, a, tape.close[t, a])
-
-
-@jit(_nrt=False)
 def _atr(tape: Tape, t: int, a: int) -> float:
     """The ATR known at the close of `t`; NaN where there is none."""
     return tape.atr[t, a] if tape.atr.shape[0] > 0 else math.nan
-
-
-@jit(_nrt=False)
-def _refusal(m: Machine, tape: Tape, t: int, k: int, quantity: float, worth: float) -> float:
-    """The limit that forbids order `k` to trade `quantity`, or ALLOWED. What only reduces is never forbidden."""
-    a, own = int(m.orders[k, book.ASSET]), m.orders[k, book.POLICY]
-    before, close = m.assets[a, book.EXPECTED], tape.close[t, a]
-    if m.account[book.LIMITED] == 0.0 or not is_adding(before, quantity):
-        return book.ALLOWED
-    halt = book.DAY_HALT if m.account[book.DAY_HALTED] == 1.0 else halt_of(m, a, t + 1)
-    if halt != book.ALLOWED:
-        return halt
-    if m.account[book.PLANNED_AT] != t:
-        _plan(m, tape, t)
-    after, stop = abs(before + quantity), risk_held(m, a, close)
-    count = m.account[book.PLANNED_COUNT] + (1.0 if before == 0.0 else 0.0)
-    exposure = m.account[book.PLANNED_EXPOSURE] + (after - abs(before)) * close
-    heat = m.account[book.PLANNED_HEAT] + (after - abs(before)) * stop
-    if before * quantity <= 0.0:  # a new position, or what a flip opens: all of it by the stop that it will have
-        risk = risk_of_policy(m, int(own) if own >= 0.0 else a, close, _atr(tape, t, a))
-        heat = m.account[book.PLANNED_HEAT] - abs(before) * stop + after * risk
-    if count > m.rules[book.MAX_POSITIONS]:
-        return book.TOO_MANY_POSITIONS
-    if exposure > m.rules[book.MAX_EXPOSURE] * worth * (1.0 + 1e-9):
-        return book.TOO_MUCH_EXPOSURE
-    if heat > m.rules[book.MAX_HEAT] * worth * (1.0 + 1e-9):
-        return book.TOO_MUCH_HEAT
-    m.account[book.PLANNED_COUNT] = count
-    m.account[book.PLANNED_EXPOSURE] = exposure
-    m.account[book.PLANNED_HEAT] = heat
-    return book.ALLOWED
 
 
 @jit(_nrt=False)
@@ -429,7 +380,7 @@ def _place(m: Machine, tape: Tape, t: int, k: int, worth: float) -> None:
         elif opens and _is_contradictory(m, p, math.copysign(1.0, quantity), price, _atr(tape, t, a)):
             cause = book.WRONG_SIDE
         elif market or not flips:
-            cause = _refusal(m, tape, t, k, quantity, worth)
+            cause = refusal(m, tape, t, k, quantity, worth)
             if cause != book.ALLOWED and flips:
                 _send(m, tape, t, new_order(m, a, book.MARKET, -position, m.orders[k, book.REASON], t))
     if cause != book.ALLOWED:
@@ -559,18 +510,6 @@ def _is_quiet(assets: np.ndarray, high: np.ndarray, low: np.ndarray, t: int) -> 
 
 
 @jit(_nrt=False)
-def _is_limited(m: Machine) -> bool:
-    """True when a limit of risk is given."""
-    for column in (book.MAX_POSITIONS, book.MAX_EXPOSURE, book.MAX_HEAT, book.MAX_DAY_LOSS, book.MAX_DRAWDOWN):
-        if m.rules[column] != math.inf:
-            return True
-    for a in range(m.assets.shape[0]):
-        if m.policies[a, book.REFUSED] == 1.0:
-            return True
-    return bool(m.rules[book.MAX_LOSSES] != math.inf or m.rules[book.COOLDOWN] > 0.0)
-
-
-@jit(_nrt=False)
 def _restricts(m: Machine) -> bool:
     """True when a policy may refuse an entry: its distance is not known yet, or its level lies on the wrong side."""
     for p in range(m.policies.shape[0]):
@@ -623,7 +562,7 @@ def _hold(m: Machine, tape: Tape, t: int, worth: float, exposure: float) -> floa
         else:
             m.account[book.CALLED] = 0.0
     _check_limits(m, tape, t, worth)
-    m.account[book.EQUITY] = worth
+    m.account[judging.EQUITY] = worth
     _exit_in_time(m, t)
     _roll_volume(m, t)
     return worth
@@ -647,7 +586,7 @@ def advance(
     from bar `first` on.
     """
     account, assets, counts, close = m.account, m.assets, m.counts, tape.close
-    limited, timed, carries, spawn = _is_limited(m), _ends_in_time(m), _carries(m, tape), _spawn(m, script)
+    limited, timed, carries, spawn = is_limited(m), _ends_in_time(m), _carries(m, tape), _spawn(m, script)
     plain = not limited and not timed and not _restricts(m)
     margined, funded = m.rules[book.MAINTENANCE] > 0.0, tape.funding_open.shape[0] > 0
     attended = limited or timed or margined or m.tiers.shape[0] > 0
@@ -718,7 +657,7 @@ def make_tape(
 ) -> Tape:
     """A tape of float64 arrays `(n, a)`; `more`: its other fields by name, empty where they are not given."""
     arrays: dict[str, np.ndarray] = {name: np.empty((0, close.shape[1])) for name in Tape._fields}
-    arrays |= {"fine_first": np.empty(0, np.int64), "day": np.empty(0, np.int64)}
+    arrays |= {"fine_first": np.empty(0, np.int64)}
     arrays |= {"open": open_, "high": high, "low": low, "close": close, "volume": volume, **more}
     arrays |= {f"{name}_line": flat(arrays[name]) for name in ("high", "low", "close")}
     return Tape(**{name: shared(array) for name, array in arrays.items()})

@@ -29,6 +29,7 @@ from tradelib.backtest.weighing import weigh_in_place
 from tradelib.data.panel import Panel
 from tradelib.errors import ParameterError
 from tradelib.parameters import Parameters
+from tradelib.risk import judging
 from tradelib.risk.exits import Exits, ScaleIn
 from tradelib.risk.limits import Limits
 from tradelib.risk.sizing import Sizing, product_scale
@@ -343,12 +344,13 @@ class _Scratch:
     trades: np.ndarray
 
 
-def _scratch(shared: Shared, tiers: np.ndarray) -> _Scratch:
-    memo, key = _memo(shared), tiers.tobytes()
-    kept: tuple[bytes, _Scratch] | None = memo.get("scratch")
+def _scratch(shared: Shared, tiers: np.ndarray, rules: np.ndarray) -> _Scratch:
+    """Memory for points with these fee tiers, and rules that need the same tables as `rules` `(RULE_COLUMNS,)`."""
+    memo, key = _memo(shared), (tiers.tobytes(), rules[judging.GUARDS] > 0.0, rules[judging.SCENARIOS])
+    kept: tuple[Any, _Scratch] | None = memo.get("scratch")
     if kept is None or kept[0] != key:
         n = len(shared.panel)
-        terms, rules, policies = book.term_rows(1), book.rule_vector(), book.policy_rows(1)
+        terms, rules, policies = book.term_rows(1), rules.copy(), book.policy_rows(1)
         tables: dict[str, Any] = {"terms": terms, "rules": rules, "policies": policies, "tiers": tiers}
         machine = empty_machine(1, n, cash=shared.cash, first=shared.first, **tables)
         fresh = Machine(*(table.copy() for table in machine))
@@ -358,13 +360,13 @@ def _scratch(shared: Shared, tiers: np.ndarray) -> _Scratch:
 
 
 def evaluate_block(points: Sequence[Point], shared: Shared) -> np.ndarray:
-    """Figures of each point, `(k, len(FIGURES))`. All points share strategy class and fee tiers."""
+    """Figures of each point, `(k, len(FIGURES))`. All points share strategy class, fee tiers, and what limits need."""
     (targets, use), periods = _targets(points, shared), shared.panel.periods_per_year
     terms, rules, policies = _settings(points, periods, shared.panel.symbols)
     figures, script = np.empty((len(points), len(FIGURES))), _EMPTY_SCRIPT
     numbers = np.array([shared.first, shared.cash, periods])
     trips, lots, last = np.zeros((1, 8)), np.zeros(1), np.array([shared.panel.close[-1, 0]])
-    scratch, done = _scratch(shared, translate.fee_tiers(points[0].costs)), 0
+    scratch, done = _scratch(shared, translate.fee_tiers(points[0].costs), rules[0]), 0
     targets.flags.writeable = False
     lines = targets[:, :, 0]
     while done < len(points):

@@ -8,6 +8,7 @@ import numpy as np
 
 from tradelib.backtest import book
 from tradelib.backtest.machine import Simulation
+from tradelib.risk import judging
 
 __all__ = ["REMEDIES", "Rejections", "rejections"]
 
@@ -16,14 +17,8 @@ REMEDIES = {
     book.NO_CASH: "lower the size, or set insufficient_cash='reduce'",
     book.BELOW_MINIMUM: "raise the cash or the size, or a rebalance_band",
     book.BELOW_LOT: "raise the cash or the size, or a rebalance_band",
-    book.TOO_MANY_POSITIONS: _LOOSEN,
-    book.TOO_MUCH_EXPOSURE: _LOOSEN,
-    book.TOO_MUCH_HEAT: _LOOSEN,
-    book.DAY_HALT: _LOOSEN,
-    book.DRAWDOWN_HALT: _LOOSEN,
-    book.LOSS_HALT: _LOOSEN,
-    book.COOLING_DOWN: _LOOSEN,
-    book.BLACKLISTED: _LOOSEN,
+    **dict.fromkeys(judging.CAUSES, _LOOSEN),
+    judging.NOT_MEASURED: "start after the warm-up of the limit's window",
     book.NO_DISTANCE: "start after the warm-up of the stop's ATR",
     book.NO_VOLUME: "check the volume of the bars, or impact=0",
     book.WRONG_SIDE: "move the level beyond the entry price",

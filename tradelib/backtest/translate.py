@@ -12,6 +12,7 @@ import pandas as pd
 from tradelib.backtest import book
 from tradelib.backtest.costs import Costs, Market
 from tradelib.errors import DataError, ParameterError
+from tradelib.risk import judging
 from tradelib.risk.exits import Distance, Exits, ScaleIn
 from tradelib.risk.limits import Limits
 
@@ -52,25 +53,8 @@ def account_rules(
         tier_bars=costs.tier_bars,
     )
     if limits is not None:
-        _set_limits(rules, limits)
+        rules[: judging.LIMIT_COLUMNS] = limits.thresholds
     return rules
-
-
-def _set_limits(rules: np.ndarray, limits: Limits) -> None:
-    given = {
-        book.MAX_POSITIONS: limits.maximum_positions,
-        book.MAX_EXPOSURE: limits.maximum_exposure,
-        book.MAX_HEAT: limits.maximum_heat,
-        book.MAX_DAY_LOSS: limits.daily_loss,
-        book.MAX_DRAWDOWN: limits.maximum_drawdown,
-        book.DRAWDOWN_BARS: limits.drawdown_pause,
-        book.MAX_LOSSES: limits.consecutive_losses,
-        book.LOSS_BARS: limits.loss_pause,
-        book.COOLDOWN: limits.cooldown,
-    }
-    for column, value in given.items():
-        if value is not None:
-            rules[column] = value
 
 
 def policy_row(exits: Exits | None, scale_in: ScaleIn | None = None) -> np.ndarray:

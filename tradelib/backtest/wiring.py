@@ -23,11 +23,12 @@ from tradelib.backtest.machine import make_tape, simulate
 from tradelib.backtest.result import Result
 from tradelib.backtest.trials import Trial, TrialLedger, family_of
 from tradelib.data.panel import Panel, as_panel, nest
-from tradelib.data.timeframes import utc_timestamp
+from tradelib.data.timeframes import parse_timeframe, utc_timestamp
 from tradelib.errors import DataError, ParameterError
 from tradelib.indicators.volatility import atr
 from tradelib.risk.exits import Exits, ScaleIn
 from tradelib.risk.limits import Limits
+from tradelib.risk.past_risk import PastRisk, past_risk, past_table
 
 __all__ = [
     "account",
@@ -84,14 +85,21 @@ def build_tape(
     more: dict[str, np.ndarray] = {}
     if atr_window is not None:
         more["atr"] = atr_table(panel, atr_window)
-    if limits is not None and limits.daily_loss is not None:
-        more["day"] = panel.index.asi8 // _NANOSECONDS_PER_DAY
+    if limits is not None and (limits.needs_days or limits.past.bars > 1):
+        days = panel.index.asi8 // _NANOSECONDS_PER_DAY if limits.needs_days else None
+        more["past"] = past_table(past_rows(panel, limits), days, len(panel))
     if funding is not None:
         rates = translate.funding_rates(funding, panel.index, panel.symbols)
         more["funding_open"], more["funding_inside"] = rates
     if finer is not None:
         more |= _finer_bars(panel, as_panel(finer))
     return make_tape(panel.open, panel.high, panel.low, panel.close, panel.volume, **more)
+
+
+def past_rows(panel: Panel, limits: Limits) -> PastRisk:
+    """What `limits` need to know of the past at each close of `panel`."""
+    step = parse_timeframe(panel.timeframe).nanoseconds
+    return past_risk(panel.close, panel.index.asi8, step, panel.periods_per_year, limits.past)
 
 
 def _finer_bars(panel: Panel, finer: Panel) -> dict[str, np.ndarray]:
