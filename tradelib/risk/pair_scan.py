@@ -18,47 +18,13 @@ import pandas as pd
 from .._threads import both
 from ..errors import ParameterError, require
 from ..indicators import _unit_root
+from .checked_input import check_whole
 from .cointegration import lay_out, log_table
+from .multiple_testing import CORRECTIONS, Correction, adjusted_p_values
 from .stationarity import check_choice, check_lags, check_share
 
 # %% auto #0
-__all__ = ['Correction', 'CORRECTIONS', 'Lags', 'adjusted_pvalues', 'PairScan', 'scan_pairs', 'PairStability', 'pair_stability']
-
-# %% ../../nbs/risk/09_pair_scan.ipynb #d81a3240
-Correction = Literal["bonferroni", "holm", "benjamini_yekutieli"]
-CORRECTIONS: tuple[Correction, ...] = ("bonferroni", "holm", "benjamini_yekutieli")
-
-# %% ../../nbs/risk/09_pair_scan.ipynb #58f4575d
-def _bonferroni(p: np.ndarray, m: int) -> np.ndarray:
-    return m * p
-
-# %% ../../nbs/risk/09_pair_scan.ipynb #964fac9f
-def _holm(p: np.ndarray, m: int) -> np.ndarray:
-    return np.asarray(np.maximum.accumulate((m - np.arange(len(p))) * p))
-
-# %% ../../nbs/risk/09_pair_scan.ipynb #7bbf44da
-def _benjamini_yekutieli(p: np.ndarray, m: int) -> np.ndarray:
-    harmonic = np.sum(1.0 / np.arange(1, m + 1))
-    return np.asarray(np.minimum.accumulate((m * harmonic / np.arange(1, len(p) + 1) * p)[::-1])[::-1])
-
-# %% ../../nbs/risk/09_pair_scan.ipynb #b6966aad
-def adjusted_pvalues(pvalues: Any, method: Correction = "holm", *, tests: int | None = None) -> np.ndarray:
-    """`pvalues` `(m,)` corrected for their number, at most 1; NaN stays NaN and is not counted.
-
-    `tests`: size of the family where it is larger than what is given. Bonferroni; Holm (1979); Benjamini & Yekutieli
-    (2001), theorem 1.3.
-    """
-    p, check = np.asarray(pvalues, dtype=np.float64), check_choice(method, CORRECTIONS, "method")
-    known = np.flatnonzero(~np.isnan(p))
-    if p.ndim != 1 or np.any((p[known] < 0.0) | (p[known] > 1.0)):
-        raise ParameterError("pvalues must be one row of numbers from 0 to 1")
-    m = len(known) if tests is None else tests
-    if m < len(known):
-        raise ParameterError(f"tests must count at least the {len(known)} p-values given; got {tests!r}")
-    order, adjusted = known[np.argsort(p[known], kind="stable")], np.full(len(p), np.nan)
-    values = {"bonferroni": _bonferroni, "holm": _holm, "benjamini_yekutieli": _benjamini_yekutieli}[check](p[order], m)
-    adjusted[order] = np.minimum(values, 1.0)
-    return adjusted
+__all__ = ['Lags', 'PairScan', 'scan_pairs', 'PairStability', 'pair_stability']
 
 # %% ../../nbs/risk/09_pair_scan.ipynb #c003ed06
 _RULES = {"aic": _unit_root.AIC, "bic": _unit_root.BIC}
@@ -188,9 +154,11 @@ class PairScan:
         )
         return f"<pre>{html.escape(self.summary())}</pre>{best}"
 
-# %% ../../nbs/risk/09_pair_scan.ipynb #cb899c9f
+# %% ../../nbs/risk/09_pair_scan.ipynb #c047b27a
 def _named(columns: pd.Index, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
     """Positions of the named `pairs` in `columns`."""
+    if any(isinstance(pair, str) or len(pair) != 2 for pair in pairs):
+        raise ParameterError(f"pairs must be (dependent, independent) each, two symbols; got {list(pairs)[:3]}")
     found = columns.get_indexer(pd.Index([symbol for pair in pairs for symbol in pair])).reshape(-1, 2)
     if len(found) == 0 or (found < 0).any() or (found[:, 0] == found[:, 1]).any():
         raise ParameterError(
@@ -215,7 +183,7 @@ def _table(scanner: _Scanner, columns: pd.Index) -> pd.DataFrame:
     table["reason"] = [_REASONS[int(code)] for code in scanner.status]
     family = int(np.isin(scanner.status, (_unit_root.OK, _unit_root.UNTESTED)).sum())
     for method in CORRECTIONS:
-        table[method] = adjusted_pvalues(table["pvalue"], method, tests=family)
+        table[method] = adjusted_p_values(table["pvalue"], method, tests=family)
     return table
 
 # %% ../../nbs/risk/09_pair_scan.ipynb #75051d16
@@ -281,6 +249,8 @@ class PairStability:
         lines = [
             f"{pair}: p <= {alpha:.0%} in {row['share_cointegrated']:.0%} of {int(row['windows'])} windows, "
             f"hedge ratio {row['least_hedge_ratio']:.2f} to {row['largest_hedge_ratio']:.2f}"
+            if row["windows"]
+            else f"{pair}: no window could be tested: {self.reasons[pair].iloc[-1]}"
             for pair, row in rows
         ]
         return "\n".join([f"Rolling windows of {self.window} bars, every {self.step}", *lines])
@@ -312,8 +282,7 @@ def pair_stability(
 ) -> PairStability:
     """Engle-Granger test of `pairs` (dependent, independent) in windows of `window` bars, one every `step` bars."""
     table = log_table(prices, log=log, least=30)
-    if not 30 <= window <= len(table) or step < 1:
-        raise ParameterError(f"window must be 30 .. {len(table)} and step at least 1; got {window!r} and {step!r}")
+    window, step = check_whole(window, "window", 30, len(table)), check_whole(step, "step", 1)
     places, choice, values = _pairs(table.columns, "one", pairs), _lag_choice(lags, max_lags, window), table.to_numpy()
     ends = np.arange(window, len(table) + 1, step)
     windows = [_Scanner(values[end - window : end], places, choice).run(range(0, len(places), _BLOCK)) for end in ends]
