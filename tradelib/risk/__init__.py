@@ -1,6 +1,5 @@
 """Risk: how much to hold, when to leave, what the account forbids; policies composed with any strategy."""
 
-import tradelib.risk.sizing_policies  # noqa: F401  # a bundle finds its policies by their names
 from tradelib._lazy import attach
 
 _HOMES = {
