@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,17 @@ def test_every_module_says_what_it_offers_and_documents_it() -> None:
     problems = [problem for path in OFFERING for problem in code.undocumented(path)]
 
     none(code.unexported(OFFERING) + problems)
+
+
+def test_no_offered_name_is_that_of_a_module_beside_it() -> None:
+    """A module that was imported hides the function of its name: `from room import name` would give the module."""
+    hidden = [
+        f"tradelib.{room.parent.name}.{name}"
+        for room in PROJECT.glob("tradelib/*/__init__.py")
+        for name in getattr(import_module(f"tradelib.{room.parent.name}"), "_HOMES", {})
+        if (room.parent / f"{name}.py").exists()
+    ]
+    assert hidden == []
 
 
 def test_the_package_offers_at_most_a_dozen_names_itself() -> None:

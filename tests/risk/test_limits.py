@@ -9,7 +9,7 @@ import pytest
 from tests.backtest.truth import market
 from tradelib._jit import interpreted
 from tradelib.backtest import Costs, DecisionRule, Market, run, run_weights, sweep
-from tradelib.backtest.limit_effects import limit_effects, refused_orders
+from tradelib.backtest.effects import limit_effects, refused_orders
 from tradelib.backtest.sweeps import with_parameters
 from tradelib.data import embedded
 from tradelib.errors import DataError, ParameterError
