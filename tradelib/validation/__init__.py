@@ -82,6 +82,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "DEFAULT_SCENARIOS",
+    "HISTORICAL_SCENARIOS",
     "BacktestPaths",
     "BootstrapInterval",
     "BreakEven",
@@ -93,12 +95,10 @@ __all__ = [
     "CorrelationShock",
     "CostCurve",
     "CostShock",
-    "DEFAULT_SCENARIOS",
     "EffectiveTrials",
     "FactorRegression",
     "FactorShock",
     "GapShock",
-    "HISTORICAL_SCENARIOS",
     "HaircutSharpe",
     "HistoricalScenario",
     "JumpDiffusion",
