@@ -33,6 +33,29 @@ def test_no_small_step_is_better(assets: int, rows: int, long_only: bool, levera
     assert price == pytest.approx(0.0, abs=1e-12) or gross == pytest.approx(leverage, rel=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_any_signs_and_scales(seed: int) -> None:
+    """Small cases of every kind: negative means, unequal variances, none or all at work."""
+    rng = np.random.default_rng(seed)
+    assets = int(rng.integers(1, 6))
+    root = rng.normal(size=(assets, assets + 3)) * rng.uniform(0.01, 2.0, (assets, 1))
+    mean, covariance, leverage = rng.normal(0.0, 1.0, assets), root @ root.T, float(rng.uniform(0.01, 3.0))
+    for long_only in (True, False):
+        weights = bounded_weights(mean, covariance, long_only=long_only, leverage=leverage)
+        best = weights @ mean - weights @ covariance @ weights / 2
+        assert np.abs(weights).sum() <= leverage * (1 + 1e-9)
+        for other in rng.normal(size=(300, assets)) * leverage:
+            tried = np.abs(other) if long_only else other
+            tried = tried * min(1.0, leverage / np.abs(tried).sum())
+            assert tried @ mean - tried @ covariance @ tried / 2 <= best + 1e-12
+
+
+def test_an_asset_that_loses_is_left_out() -> None:
+    covariance = np.diag([0.04, 0.09])
+    given = {"long_only": True, "leverage": 1.0}
+    np.testing.assert_allclose(bounded_weights(np.array([0.05, -0.02]), covariance, **given), [1.0, 0.0])
+
+
 def test_two_assets_by_hand() -> None:
     """Uncorrelated, variances 0.04 and 0.01, means 0.08 and 0.01: unbounded, w = mean / variance = (2, 1).
 

@@ -120,9 +120,10 @@ def limit_effects(run: Callable[[Limits], Result], limits: Limits) -> LimitEffec
     `run`: from limits to a result, all else equal, such as `lambda limits: run(rule.replace(limits=limits), bars)`.
     Each run is a trial if `run` counts trials. Raises `ParameterError` for limits that limit nothing.
     """
-    if not callable(run):
+    asked: object = run
+    if not callable(asked):
         how = "lambda limits: run(rule.replace(limits=limits), bars)"
-        raise ParameterError(f"run must be a function from limits to a result, such as {how}; got {run!r}")
+        raise ParameterError(f"run must be a function from limits to a result, such as {how}; got {asked!r}")
     if not limits.given:
         raise ParameterError(f"these limits limit nothing: give one of {', '.join(LIMIT_NAMES[:4])}, ...")
     return LimitEffects(limits, run(limits), {name: run(limits.without(name)) for name in limits.given})
