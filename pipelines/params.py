@@ -29,6 +29,7 @@ SECTIONS = {
     "account": "pipelines.params:Account",
     "strategies": "pipelines.candidates:Candidate*",
     "causality": "pipelines.params:Causality",
+    "evidence": "tradelib.promotion.evidence:EvidenceSettings",
     "gates": "tradelib.promotion.gates:Thresholds",
     "promotion": "pipelines.params:Promotion",
 }

@@ -212,9 +212,7 @@ def _table(candidate: dict[str, Any]) -> Table:
     table.add_section()
     for gate in candidate["gates"]:
         shown = [_number(gate[key]) for key in ("figure", "threshold")]
-        table.add_row(
-            gate["name"].replace("_", " "), shown[0], f"{gate['comparison']} {shown[1]}", _mark(gate["passed"])
-        )
+        table.add_row(gate["name"].replace("_", " "), shown[0], f"{gate['comparison']} {shown[1]}", _mark_of(gate))
     table.add_section()
     registry, bundle, parity = candidate["registry"], candidate["bundle"], candidate["parity"]
     table.add_row("registered", f"{registry['name']} version {registry['version']}, alias {registry['alias']}", "", "")
@@ -233,6 +231,10 @@ def _in_words(figures: dict[str, Any]) -> str:
 
 def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) else "undefined" if value is None else str(value)
+
+
+def _mark_of(gate: dict[str, Any]) -> str:
+    return "[yellow]– waived[/]" if gate["evidence"].get("waived") else _mark(gate["passed"])
 
 
 def _mark(passed: bool) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.artifacts import artifact, read_json, write_json
+from pipelines.artifacts import artifact, read_json, root, write_json
 from pipelines.params import Params
 from pipelines.setting import Setting, chosen_rule, execution, setting, subject
 from tradelib.backtest.engine import evaluate
 from tradelib.errors import LedgerError, ParameterError
+from tradelib.promotion.evidence import haircut_figures
 from tradelib.promotion.gates import Candidate, run_gates, verdict
 from tradelib.validation.causality import prove_causality
 from tradelib.validation.sharpe import SharpeEvidence, counted_trials, deflated_sharpe
@@ -19,16 +20,16 @@ SECTIONS = ("windows", "costs", "account", "strategies", "causality", "gates")
 def main(params: Params, candidate: str) -> None:
     """Write `gates.json`: every gate's result, the figures they judged, the causality proof and the verdict."""
     here, rule = setting(params, candidate), chosen_rule(candidate)
-    metrics = read_json(artifact("evaluate", candidate, "metrics.json"))
-    evidence = _deflated(params, candidate, here)
-    figures = _figures(metrics, evidence)
+    evidence, haircut = _deflated(params, candidate, here)
+    figures = _figures(candidate, evidence, haircut)
     try:
         proof = prove_causality(rule, here.bars, every=params.causality.every)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
         raise ParameterError(f"the strategy of {candidate} failed: {type(error).__name__}: {error}") from error
     quality = read_json(artifact("quality", params.strategies[candidate].market, "quality.json"))
     terms = execution(here.bars, here.costs, params.account)
-    results = run_gates(Candidate(rule, here.bars, quality, proof, figures, terms), params.gates)
+    lock = (root() / "requirements" / "runner.lock").read_text(encoding="utf-8")
+    results = run_gates(Candidate(rule, here.bars, quality, proof, figures, terms, lock), params.gates)
     outcome = verdict(results)
     write_json(
         artifact("gates", candidate, "gates.json"),
@@ -44,8 +45,8 @@ def main(params: Params, candidate: str) -> None:
     )
 
 
-def _deflated(params: Params, candidate: str, here: Setting) -> SharpeEvidence:
-    """The in-sample Sharpe ratio of the chosen rule, deflated by all that was tried on its market."""
+def _deflated(params: Params, candidate: str, here: Setting) -> tuple[SharpeEvidence, dict[str, Any]]:
+    """The in-sample Sharpe ratio of the chosen rule, deflated, and cut, by all that was tried on its market."""
     first = read_json(artifact("research", candidate, "rule.json"))["start"]
     end = params.windows.in_sample.end
     chosen = evaluate(chosen_rule(candidate), here.bars, start=first, end=end, **here.account)
@@ -56,13 +57,16 @@ def _deflated(params: Params, candidate: str, here: Setting) -> SharpeEvidence:
             f"{told} trials of {trials.family} were counted, the ledger has {trials.count}: run `dvc repro`, which "
             "counts again"
         )
-    return deflated_sharpe(chosen, confidence=params.gates.minimum_deflated_sharpe)
+    judged = deflated_sharpe(chosen, confidence=params.gates.minimum_deflated_sharpe)
+    return judged, haircut_figures(chosen, trials)
 
 
-def _figures(metrics: dict[str, Any], evidence: SharpeEvidence) -> dict[str, Any]:
+def _figures(candidate: str, evidence: SharpeEvidence, haircut: dict[str, Any]) -> dict[str, Any]:
     """The figures that gates judge; drawdown and trades over what was not seen."""
+    metrics, found = (read_json(artifact("evaluate", candidate, f"{name}.json")) for name in ("metrics", "evidence"))
     unseen = metrics["out_of_sample"]
-    return {
+    figures = {**found, **haircut, "undefined": {**found["undefined"], **haircut["undefined"]}}
+    return figures | {
         "in_sample_sharpe": metrics["in_sample"]["sharpe_ratio"],
         "out_of_sample_sharpe": unseen["sharpe_ratio"],
         "out_of_sample_observations": unseen["observations"],

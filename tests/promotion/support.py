@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,23 +16,11 @@ from tradelib.backtest.decision import DecisionRule
 from tradelib.bundle import Bundle
 from tradelib.data.bars import make_bars
 from tradelib.ledger import journal, open_journal
-from tradelib.promotion.gates import GateResult
+from tradelib.promotion.gates import EVIDENCE_GATES, SAFETY_GATES, GateResult
 from tradelib.risk import FixedFraction
 from tradelib.strategies import Strategy, TrendFollowing
 
-GATES = (
-    ("data_quality", "safety"),
-    ("causality", "safety"),
-    ("decision_parity", "safety"),
-    ("determinism", "safety"),
-    ("engine_crosscheck", "safety"),
-    ("runner_support", "safety"),
-    ("out_of_sample_sharpe", "evidence"),
-    ("deflated_sharpe", "evidence"),
-    ("number_of_trades", "evidence"),
-    ("drawdown", "evidence"),
-    ("cost_stress", "evidence"),
-)
+GATES = (*((name, "safety") for name in SAFETY_GATES), *((name, "evidence") for name in EVIDENCE_GATES))
 
 FIGURES = {
     "in_sample_sharpe": 1.4,
@@ -42,7 +31,31 @@ FIGURES = {
     "maximum_drawdown": -0.18,
     "stressed_sharpe": 0.4,
     "cost_stress_multiple": 2.0,
+    "win_rate": 0.45,
+    "profit_factor": 1.6,
+    "walk_forward_sharpe": 0.7,
+    "walk_forward_efficiency": 0.8,
+    "overfitting_probability": 0.1,
+    "snooping_p_value": 0.01,
+    "haircut_sharpe": 0.5,
+    "break_even_multiple": 6.0,
+    "capacity_multiple": 50.0,
+    "stress_loss": 0.3,
+    "stress_scenario": "gap of 10% against",
+    "var_p_value": 0.2,
+    "worst_regime_sharpe": 0.1,
+    "worst_regime": "turbulent market",
+    "neighbours_keep": 0.9,
 }
+
+LOCK = f"""# a lock as `make lock` writes it
+ccxt==4.5.9 ; sys_platform != 'win32' \\
+    --hash=sha256:{"ab" * 32} \\
+    --hash=sha256:{"cd" * 32}
+    # via tradelib
+numpy==2.3.3 \\
+    --hash=sha256:{"ef" * 32}
+"""
 
 EXECUTION: dict[str, Any] = {
     "symbol": "BTC/USDT",
@@ -96,6 +109,37 @@ class HesitantForTest(Strategy):
         from tradelib._jit import compiling
 
         return pd.Series(1.0 if compiling() else 0.5, index=bars.index, name="signal")
+
+
+class WaitingForTest(Strategy):
+    """Decides once a bar closed above 110, however long that takes."""
+
+    def signals(self, bars: pd.DataFrame) -> pd.Series:
+        reached = (bars["close"] > 110.0).cummax()
+        return pd.Series(np.where(reached, 1.0, np.nan), index=bars.index, name="signal")
+
+
+class QuickerHereForTest(Strategy):
+    """Claims a longer warm-up on probe bars than it has on any other."""
+
+    def signals(self, bars: pd.DataFrame) -> pd.Series:
+        needed = 20 if bars.attrs.get("symbol") == "PROBE" else 10
+        return pd.Series(np.where(np.arange(len(bars)) >= needed - 1, 1.0, np.nan), index=bars.index, name="signal")
+
+
+class CountingCoresForTest(Strategy):
+    """Holds less where there are more cores."""
+
+    def signals(self, bars: pd.DataFrame) -> pd.Series:
+        return pd.Series(1.0 / (os.cpu_count() or 1), index=bars.index, name="signal")
+
+
+class HashingForTest(Strategy):
+    """Takes what comes first out of a set, which Python's hashes decide."""
+
+    def signals(self, bars: pd.DataFrame) -> pd.Series:
+        first = next(iter({f"feature {number}" for number in range(40)}))
+        return pd.Series(float(first.split()[1]) / 40.0, index=bars.index, name="signal")
 
 
 def synthetic_bars(count: int = 320, seed: int = 7) -> pd.DataFrame:

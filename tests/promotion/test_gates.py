@@ -15,6 +15,8 @@ import pytest
 
 from tests.promotion.support import (
     FIGURES,
+    GATES,
+    LOCK,
     ChangingForTest,
     CrashingForTest,
     ForgetfulForTest,
@@ -29,13 +31,19 @@ from tradelib.backtest import book
 from tradelib.backtest.trials import Trial, TrialLedger, family_of
 from tradelib.data.quality import Finding, QualityReport, QualityRules
 from tradelib.errors import ParameterError
-from tradelib.promotion import gates
+from tradelib.promotion import gates, safety_gates
 from tradelib.promotion.gates import Candidate, Gate, GateResult, Thresholds
 from tradelib.promotion.promote import Promotion
 from tradelib.risk import Exits, Limits, ScaleIn
 from tradelib.validation.causality import prove_causality
 
 THRESHOLDS = Thresholds()
+
+
+@pytest.fixture(autouse=True)
+def cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both processes agree; that they are asked at all is tested with the other safety gates."""
+    monkeypatch.setattr(safety_gates, "_ask_on_cores", lambda question: [{"equity": "ab"}, {"equity": "ab"}])
 
 
 def quality_of(bars: pd.DataFrame, *failed: tuple[str, str]) -> dict[str, Any]:
@@ -71,6 +79,7 @@ def candidate(bars: pd.DataFrame, **changes: Any) -> Candidate:
         "quality": quality_of(bars),
         "proof": prove_causality(rule, bars, every=20),
         "figures": FIGURES,
+        "lock": LOCK,
     }
     return Candidate(**(good | changes))
 
@@ -179,7 +188,7 @@ def test_a_strategy_that_writes_into_its_bars_writes_into_a_copy(bars: pd.DataFr
 def test_a_backtest_that_differs_when_interpreted_is_refused(
     bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = gates.replay, []
+    real, calls = safety_gates.replay, []
 
     def drifting(*arguments: Any, **settings: Any) -> Any:
         result = real(*arguments, **settings)
@@ -189,7 +198,7 @@ def test_a_backtest_that_differs_when_interpreted_is_refused(
         simulation = result.simulation._replace(equity=np.nextafter(result.simulation.equity, np.inf))
         return replace(result, simulation=simulation)
 
-    monkeypatch.setattr(gates, "replay", drifting)
+    monkeypatch.setattr(safety_gates, "replay", drifting)
     failed = gates.determinism(trend(), bars)
     assert not failed.passed
     assert "equity differs" in failed.explanation
@@ -205,7 +214,7 @@ def test_backtrader_makes_the_same_of_the_decisions(bars: pd.DataFrame) -> None:
 def test_an_engine_that_books_one_fill_wrongly_is_refused(
     bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, column: int
 ) -> None:
-    real = gates.replay
+    real = safety_gates.replay
 
     def wrong(*arguments: Any, **settings: Any) -> Any:
         result = real(*arguments, **settings)
@@ -213,7 +222,7 @@ def test_an_engine_that_books_one_fill_wrongly_is_refused(
         fills[1, column] *= 1.0001
         return replace(result, simulation=result.simulation._replace(fills=fills))
 
-    monkeypatch.setattr(gates, "replay", wrong)
+    monkeypatch.setattr(safety_gates, "replay", wrong)
     failed = gates.engine_crosscheck(trend(), bars)
     assert not failed.passed
     assert failed.figure
@@ -260,6 +269,19 @@ EVIDENCE = {
     "number_of_trades": (gates.number_of_trades, "trades", 30, 29),
     "drawdown": (gates.drawdown, "maximum_drawdown", -0.25, -0.2501),
     "cost_stress": (gates.cost_stress, "stressed_sharpe", 0.0, -0.0001),
+    "win_rate": (gates.win_rate, "win_rate", 0.3, 0.2999),
+    "profit_factor": (gates.profit_factor, "profit_factor", 1.1, 1.0999),
+    "walk_forward_sharpe": (gates.walk_forward_sharpe, "walk_forward_sharpe", 0.3, 0.2999),
+    "walk_forward_efficiency": (gates.walk_forward_efficiency, "walk_forward_efficiency", 0.5, 0.4999),
+    "overfitting_probability": (gates.overfitting_probability, "overfitting_probability", 0.25, 0.2501),
+    "snooping_p_value": (gates.snooping_p_value, "snooping_p_value", 0.05, 0.0501),
+    "haircut_sharpe": (gates.haircut_sharpe, "haircut_sharpe", 0.2, 0.1999),
+    "break_even_cost": (gates.break_even_cost, "break_even_multiple", 3.0, 2.9999),
+    "capacity": (gates.capacity, "capacity_multiple", 2.0, 1.9999),
+    "stress_scenarios": (gates.stress_scenarios, "stress_loss", 0.4, 0.4001),
+    "value_at_risk_coverage": (gates.value_at_risk_coverage, "var_p_value", 0.01, 0.0099),
+    "regime_robustness": (gates.regime_robustness, "worst_regime_sharpe", -0.5, -0.5001),
+    "parameter_stability": (gates.parameter_stability, "neighbours_keep", 0.5, 0.4999),
 }
 
 
@@ -354,7 +376,7 @@ def test_thresholds_refuse_misspelt_and_impossible_values() -> None:
 def test_every_gate_good_means_live() -> None:
     found = gates.verdict(results())
     assert (found.permission, found.failing) == ("live", [])
-    assert found.summary() == "All 11 gates passed: the candidate may trade live."
+    assert found.summary() == f"All {len(GATES)} gates passed: the candidate may trade live."
 
 
 def test_failing_evidence_means_paper_only_and_lists_the_figures() -> None:
@@ -388,7 +410,7 @@ def test_a_verdict_shows_itself() -> None:
     page = found._repr_html_()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
-    assert page.count("<tr>") == 13
+    assert page.count("<tr>") == len(GATES) + 2  # and the head, and the one with the odd name
     assert list(found.to_frame().index[:2]) == ["data_quality", "causality"]
 
 
@@ -398,19 +420,7 @@ def test_a_verdict_shows_itself() -> None:
 def test_a_good_candidate_may_trade_live(bars: pd.DataFrame) -> None:
     found = gates.run_gates(candidate(bars))
     assert gates.verdict(found).permission == "live", gates.verdict(found).summary()
-    assert [(result.name, result.tier) for result in found] == [
-        ("data_quality", "safety"),
-        ("causality", "safety"),
-        ("decision_parity", "safety"),
-        ("determinism", "safety"),
-        ("engine_crosscheck", "safety"),
-        ("runner_support", "safety"),
-        ("out_of_sample_sharpe", "evidence"),
-        ("deflated_sharpe", "evidence"),
-        ("number_of_trades", "evidence"),
-        ("drawdown", "evidence"),
-        ("cost_stress", "evidence"),
-    ]
+    assert [(result.name, result.tier) for result in found] == list(GATES)
 
 
 def test_a_rule_that_crashes_fails_its_gates_and_says_how(bars: pd.DataFrame) -> None:
@@ -429,21 +439,21 @@ class _Entries:
         monkeypatch.setattr(gates, "entry_points", lambda group: entries if group == gates.ENTRY_POINTS else [])
 
 
-def capacity(given: Candidate, thresholds: Thresholds) -> GateResult:
-    least = thresholds.additional["capacity"]["minimum"]
-    return gates.judge("capacity", "evidence", given.figures.get("capacity"), ">=", least, "Capacity in dollars.")
+def crowding(given: Candidate, thresholds: Thresholds) -> GateResult:
+    least = thresholds.additional["crowding"]["minimum"]
+    return gates.judge("crowding", "evidence", given.figures.get("crowding"), ">=", least, "Crowding in dollars.")
 
 
 def test_another_package_adds_a_gate_with_its_own_settings(bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    _Entries(monkeypatch, capacity=Gate("capacity", "evidence", capacity))
-    limits = Thresholds(additional={"capacity": {"minimum": 1_000_000}})
+    _Entries(monkeypatch, crowding=Gate("crowding", "evidence", crowding))
+    limits = Thresholds(additional={"crowding": {"minimum": 1_000_000}})
     small, big = (
-        gates.run_gates(candidate(bars, figures=FIGURES | {"capacity": dollars}), limits)[-1]
+        gates.run_gates(candidate(bars, figures=FIGURES | {"crowding": dollars}), limits)[-1]
         for dollars in (50_000, 2_000_000)
     )
-    assert (small.name, small.passed, big.passed) == ("capacity", False, True)
-    with pytest.raises(ParameterError, match="did you mean 'capacity'"):
-        gates.run_gates(candidate(bars), Thresholds(additional={"capasity": {}}))
+    assert (small.name, small.passed, big.passed) == ("crowding", False, True)
+    with pytest.raises(ParameterError, match="did you mean 'crowding'"):
+        gates.run_gates(candidate(bars), Thresholds(additional={"crowdin": {}}))
 
 
 def test_another_package_cannot_replace_a_gate_or_answer_for_one(
@@ -459,3 +469,119 @@ def test_another_package_cannot_replace_a_gate_or_answer_for_one(
     _Entries(monkeypatch, mine="a text")
     with pytest.raises(ParameterError, match="must name a Gate"):
         gates.available_gates()
+
+
+# -- waivers -------------------------------------------------------------------------------------------------------
+
+NO_VOLUME = "a daily index has no volume"
+MISSING = FIGURES | {"capacity_multiple": None, "undefined": {"capacity_multiple": "the bars have no volume"}}
+
+
+def waiving(**reasons: str) -> Thresholds:
+    return Thresholds(waived=reasons)
+
+
+def test_evidence_that_cannot_be_had_fails_closed_and_says_what_is_missing(bars: pd.DataFrame) -> None:
+    found = gates.verdict(gates.run_gates(candidate(bars, figures=MISSING)))
+    assert found.permission == "paper"
+    assert found.failing[0].explanation == "The capacity multiple is undefined: the bars have no volume."
+
+
+def test_it_may_be_waived_by_name_and_the_reason_goes_wherever_the_result_goes(bars: pd.DataFrame) -> None:
+    results = gates.run_gates(candidate(bars, figures=MISSING), waiving(capacity=NO_VOLUME))
+    found = gates.verdict(results)
+    assert found.permission == "live"
+    assert found.waived == {"capacity": NO_VOLUME}
+    assert found.summary().endswith(f"Waived: capacity, {NO_VOLUME}.")
+    told = {one["name"]: one for one in found.to_dict()["results"]}["capacity"]
+    assert (told["figure"], told["passed"], told["evidence"]["waived"]) == (None, True, NO_VOLUME)
+    assert told["explanation"].startswith(f"Waived: {NO_VOLUME}")
+    assert GateResult.from_dict(json.loads(json.dumps(told))).waived == NO_VOLUME
+    assert NO_VOLUME in found._repr_html_()
+
+
+def test_a_figure_that_is_there_and_bad_is_not_waived(bars: pd.DataFrame) -> None:
+    poor = candidate(bars, figures=FIGURES | {"capacity_multiple": 0.5})
+    found = gates.verdict(gates.run_gates(poor, waiving(capacity=NO_VOLUME)))
+    assert [result.name for result in found.failing] == ["capacity"]
+    assert found.waived == {}
+
+
+def test_a_waiver_of_what_passes_changes_nothing(bars: pd.DataFrame) -> None:
+    assert gates.run_gates(candidate(bars), waiving(capacity=NO_VOLUME)) == gates.run_gates(candidate(bars))
+
+
+@pytest.mark.parametrize("name", gates.SAFETY_GATES)
+def test_safety_is_never_waived(name: str) -> None:
+    with pytest.raises(ParameterError, match=f"{name} is a safety gate"):
+        waiving(**{name: "we are in a hurry"})
+    with pytest.raises(ParameterError, match="cannot be waived"):
+        GateResult(name, "safety", None, 0, "==", False, "?").waive("we are in a hurry")
+    with pytest.raises(ParameterError, match="does not hold"):
+        GateResult(name, "safety", None, 0, "==", True, "?", {"waived": "we are in a hurry"})
+
+
+def test_a_waiver_needs_a_reason_and_a_gate(bars: pd.DataFrame) -> None:
+    with pytest.raises(ParameterError, match="write why"):
+        waiving(capacity="  ")
+    with pytest.raises(ParameterError, match="a waiver for 'capasity'.*did you mean 'capacity'"):
+        gates.run_gates(candidate(bars), waiving(capasity=NO_VOLUME))
+
+
+def test_no_gate_waives_itself(bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    spared = GateResult("mine", "evidence", None, 1.0, ">=", True, "no need", {"waived": "trust me"})
+    _Entries(monkeypatch, mine=Gate("mine", "evidence", lambda *_: spared))
+    found = gates.run_gates(candidate(bars))[-1]
+    assert not found.passed
+    assert "waived itself" in found.explanation
+
+
+# -- the documentation ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def manual(project: Path) -> str:
+    return (project / "docs" / "gates.md").read_text(encoding="utf-8")
+
+
+def test_the_manual_has_a_row_for_every_gate_and_threshold(manual: str) -> None:
+    from tradelib.promotion.stages import Stages, TrackRecord, breaches, may_enter
+
+    stage = Stages().stages[1]
+    record = TrackRecord("ab", "paper", 30, 30, 30.0, drawdown=0.0, total_return=0.0, research_return=0.0)
+    later = [*may_enter(stage, record, 1, bundle="ab", before="paper"), *breaches(stage, record)]
+    sealed = (*gates._WITH_A_BUNDLE, "champion_comparison", "replay_equality")
+    names = [*gates.SAFETY_GATES, *gates.EVIDENCE_GATES, *sealed, *(result.name for result in later)]
+    assert [name for name in names if f"`{name}`" not in manual] == []
+    assert [name for name in Thresholds.model_fields if name not in manual] == []
+
+
+def test_the_defaults_of_the_manual_are_those_of_the_code(manual: str) -> None:
+    """Given the rows of the evidence table, the number in the last column is the default of the threshold named."""
+    rows = [line.split("|") for line in manual.splitlines() if line.startswith("| `") and "imum_" in line]
+    told = {row[4].split("`")[1]: row[5].split()[1].replace("−", "-") for row in rows if len(row) == 7}
+    thresholds = [name for name in Thresholds.model_fields if name.startswith(("minimum_", "maximum_"))]
+    assert sorted(told) == sorted(thresholds)
+    for name, text in told.items():
+        assert float(text) == Thresholds.model_fields[name].default, name
+
+
+def test_the_example_of_the_manual_is_a_gate(manual: str, bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = manual.split("```python\n")[1].split("```")[0]
+    known: dict[str, Any] = {}
+    exec(compile(code, "docs/gates.md", "exec"), known)  # noqa: S102 - the manual's own example
+    _Entries(monkeypatch, turnover=known["gate"])
+    limits = Thresholds(additional={"turnover": {"maximum": 20}})
+    calm, wild = (
+        gates.run_gates(candidate(bars, figures=FIGURES | {"turnover_per_year": times}), limits)[-1]
+        for times in (4.0, 40.0)
+    )
+    assert (calm.name, calm.passed, wild.passed) == ("turnover", True, False)
+
+
+def test_the_projects_parameters_name_every_threshold(project: Path) -> None:
+    from pipelines.params import load, read_yaml
+
+    named = set(read_yaml(project / "params.yaml")["gates"])
+    assert {name for name in Thresholds.model_fields if name.startswith(("minimum_", "maximum_"))} <= named
+    assert load(project, ("gates",)).gates.waived == {}

@@ -113,6 +113,14 @@ def test_same_data_same_bytes_and_data_travels_as_json(candidate: dict[str, Any]
     assert [file.name for file in path.parent.iterdir()] == ["verdict.html"]
 
 
+def test_a_waived_gate_is_not_shown_as_passed(candidate: dict[str, Any]) -> None:
+    result = judge("capacity", "evidence", None, ">=", 2.0, "The capacity multiple is undefined: no volume.")
+    candidate["gates"] = [*candidate["gates"], result.waive("a daily index has no volume").to_dict()]
+    text = page_of(candidate).text
+    assert "waived" in text
+    assert "Waived: a daily index has no volume" in text
+
+
 def test_a_gate_of_the_promotion_room_fits() -> None:
     result = judge("out_of_sample_sharpe", "evidence", float("nan"), ">=", 0.5, "It did not trade.", {"trades": 0})
     row = GateRow(**result.to_dict())

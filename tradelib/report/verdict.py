@@ -156,6 +156,8 @@ def _gates(candidate: CandidateData) -> Markup:
 def _gate_row(gate: GateRow) -> list[Any]:
     asked = f"{_SIGNS.get(gate.comparison, gate.comparison)} {_gate_figure(gate.threshold)}".strip()
     status = badge("good", "passed") if gate.passed else badge("bad", "failed")
+    if gate.passed and gate.evidence.get("waived"):
+        status = badge("warn", "waived")
     name = join([gate.name.replace("_", " "), tag("br"), " ", tag("small", gate.tier)])
     return [status, name, _gate_figure(gate.figure), asked, gate.explanation]
 
