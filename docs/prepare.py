@@ -28,14 +28,15 @@ ROOMS = {
     "strategies": "Strategies",
     "risk": "Risk: sizing, exits, limits, value at risk, pairs, regimes",
     "portfolio": "Portfolio: covariances, optimisers, hierarchies, rebalancing",
+    "models": "Models: saved without pickle, traded without their library",
     "backtest": "Backtest: decisions, engine, portfolios, orders, sweeps, trials",
     "validation": "Validation: overfitting, causality, walk-forward, stress, attribution, capacity",
     "report": "Reports",
+    "promotion": "Promotion: gates, registry, stages, replay, lineage",
 }
 PLAIN = {
     "ledger": "Ledger: one append-only, hash-chained history",
     "bundle": "Bundle: what promotion seals and the runner trades",
-    "promotion": "Promotion: gates, registry, stages, replay, lineage",
     "venue": "Venue: a local exchange for paper trading",
     "live": "Live: the runner",
 }

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+
 from pipelines.artifacts import artifact, local_state, read_json, root, write_json
 from pipelines.params import Params
 from pipelines.provenance import provenance
@@ -39,7 +41,9 @@ def main(params: Params, candidate: str) -> None:
     }
     market = {key: here.bars.attrs[key] for key in ("symbol", "timeframe", "calendar")}
     trials = TrialLedger().summary(family_of(type(rule.strategy).__name__, market["symbol"], market["timeframe"]))
-    registered = Registry(root()).log_candidate(
+    registry, research = Registry(root()), f"{type(rule.strategy).__name__} on {market['symbol']} {market['timeframe']}"
+    registry.log_points(research, _points(candidate))
+    registered = registry.log_candidate(
         name=candidate,
         params=_chosen(rule.to_config()) | here.costs.model_dump(),
         metrics=_metrics(candidate, gates["figures"]) | {"expected_best_by_luck": gates["sharpe"]["expected_maximum"]},
@@ -53,12 +57,34 @@ def main(params: Params, candidate: str) -> None:
             "gates": artifact("gates", candidate, "gates.json"),
         },
         description=gates["summary"],
+        research=research,
+        curves=_curves(candidate),
     )
     write_json(local_state("register", f"{candidate}.json"), registered.to_dict())
     write_json(local_state("trials", f"{candidate}.json"), {"trials_anchor": trials.anchor})
     write_json(
         artifact("register", candidate, "registered.json"), {"name": candidate, "alias": registered.alias, **digests}
     )
+
+
+def _points(candidate: str) -> list[dict[str, Any]]:
+    """Every point of the sweep, so that MLflow draws figures over parameters."""
+    swept = read_json(artifact("research", candidate, "sweep.json"))
+    axes = set(swept["axes"])
+    return [
+        {
+            "params": {name: value for name, value in point.items() if name in axes},
+            "metrics": {f"in_sample.{name}": point[name] for name in _COMPARED if name in point},
+        }
+        for point in swept["points"]
+    ]
+
+
+def _curves(candidate: str) -> dict[str, pd.Series]:
+    """Equity and drawdown of both windows by time, as the evaluation left them."""
+    table = pd.read_csv(artifact("evaluate", candidate, "series.csv"))
+    index = pd.DatetimeIndex(pd.to_datetime(table["time"], utc=True))
+    return {name: pd.Series(table[name].to_numpy(), index=index) for name in ("equity", "drawdown")}
 
 
 def _chosen(config: dict[str, Any]) -> dict[str, Any]:

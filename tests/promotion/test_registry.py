@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import math
 import os
 import shutil
@@ -11,14 +13,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import xgboost
+from prophet import Prophet
+from sklearn.ensemble import RandomForestClassifier
 
 from tests.promotion.support import FIGURES, trend
+from tradelib.backtest.decision import DecisionRule
 from tradelib.backtest.trials import Trial, TrialLedger
-from tradelib.errors import LedgerError, ParameterError, TradelibError
+from tradelib.errors import DataError, LedgerError, ParameterError, TradelibError
+from tradelib.features.regime_model import RegimeModel
+from tradelib.models import save_model
+from tradelib.promotion.place import VARIABLE
 from tradelib.promotion.registry import ANCHOR_TAG, EXPERIMENT, Registered, Registry
+from tradelib.promotion.tracking import KIND_TAG
+from tradelib.risk.tail_models import GarchFit
+from tradelib.strategies.models import ModelSignals
 
+NUMBERS = {name: figure for name, figure in FIGURES.items() if not isinstance(figure, str)}
 MARKET = {"symbol": "BTC/USDT", "timeframe": "1d", "calendar": "24/7"}
 
 
@@ -37,7 +51,7 @@ def request(store: Registry, **changes: Any) -> dict[str, Any]:
     good: dict[str, Any] = {
         "name": "trend",
         "params": {"fast": 3, "slow": 8},
-        "metrics": FIGURES | {"sortino_ratio": math.nan, "calmar_ratio": None},
+        "metrics": NUMBERS | {"sortino_ratio": math.nan, "calmar_ratio": None},
         "tags": {
             "rule_digest": rule.digest,
             "data_digest": "d" * 64,
@@ -80,7 +94,7 @@ def test_a_candidate_becomes_a_run_and_a_version(store: Registry, first: Registe
     assert run.info.status == "FINISHED"
     assert run.info.run_name == f"trend {trend().digest[:8]}"
     assert run.data.params == {"fast": "3", "slow": "8"}
-    assert run.data.metrics == {name: float(value) for name, value in FIGURES.items()}
+    assert run.data.metrics == {name: float(value) for name, value in NUMBERS.items()}
     assert run.data.tags["trials"] == "30"
     assert run.data.tags["mlflow.source.git.commit"] == "0" * 40
     assert "dvc_lock_digest" not in run.data.tags
@@ -116,7 +130,7 @@ def test_the_model_says_nothing_about_this_machine(store: Registry, first: Regis
 
 
 def test_identical_content_is_the_version_that_exists_brought_up_to_date(store: Registry, first: Registered) -> None:
-    again = store.log_candidate(**request(store, metrics=FIGURES | {"deflated_sharpe": 0.91}))
+    again = store.log_candidate(**request(store, metrics=NUMBERS | {"deflated_sharpe": 0.91}))
     assert (again.version, again.run_id, again.created) == (1, first.run_id, False)
     assert client_of(store).get_run(first.run_id).data.metrics["deflated_sharpe"] == 0.91
     assert len(client_of(store).search_runs([experiment(store)])) == 1
@@ -146,8 +160,10 @@ def test_links_lead_to_run_model_and_comparison(store: Registry, first: Register
     links = store.deep_links(second, "http://localhost:5000")
     assert links["run"] == f"http://localhost:5000/#/experiments/{experiment(store)}/runs/{second.run_id}"
     assert links["model"] == "http://localhost:5000/#/models/trend/versions/2"
-    assert first.run_id in links["compare"]
-    assert second.run_id in links["compare"]
+    for page in ("compare", "curves"):
+        assert first.run_id in links[page]
+        assert second.run_id in links[page]
+    assert "metric=%22equity%22" in links["curves"]
 
 
 # -- the trial ledger ------------------------------------------------------------------------------------------------
@@ -263,6 +279,175 @@ def test_an_interrupted_registration_leaves_no_run(
     with pytest.raises(KeyboardInterrupt):
         store.log_candidate(**request(store, params={"fast": 99}))
     assert len(client_of(store).search_runs([experiment(store)])) == runs
+
+
+# -- what the pages show -------------------------------------------------------------------------------------------
+
+DAYS = pd.date_range("2020-01-01", periods=1_200, tz="UTC")
+CURVE = pd.Series(np.linspace(1.0, 3.0, 1_200), DAYS)
+
+
+@pytest.fixture(scope="module")
+def shown(store: Registry, first: Registered) -> Registered:
+    """A candidate of a research, with a curve and two plots."""
+    import matplotlib.pyplot as plt
+    import plotly.graph_objects as go
+
+    drawn, _ = plt.subplots()
+    plots = {"equity": drawn, "surface": go.Figure(go.Scatter(y=[1, 2]))}
+    asked = request(store, name="shown", research="trend's best", curves={"equity": CURVE}, plots=plots)
+    registered = store.log_candidate(**asked)
+    plt.close(drawn)
+    return registered
+
+
+def test_a_research_is_one_parent_with_its_candidates_and_points_below(store: Registry, shown: Registered) -> None:
+    points = [{"params": {"strategy.fast": fast}, "metrics": {"sharpe_ratio": 1.0 / fast}} for fast in (2, 3)]
+    assert store.log_points("trend's best", points) == 2
+    assert store.log_points("trend's best", [*points, {"params": {"strategy.fast": 9}, "metrics": {"x": None}}]) == 1
+
+    client = client_of(store)
+    (parent,) = client.search_runs([experiment(store)], f"tags.`{KIND_TAG}` = 'research'")
+    below = client.search_runs([experiment(store)], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+
+    assert parent.info.run_name == "trends best"
+    assert sorted(run.info.run_name for run in below) == ["fast 2", "fast 3", "fast 9", f"shown {trend().digest[:8]}"]
+    assert {run.data.tags[KIND_TAG] for run in below} == {"candidate", "point"}
+    assert all(run.info.status == "FINISHED" for run in [parent, *below])
+
+
+def test_a_curve_has_steps_the_times_of_its_bars_and_its_last_value(store: Registry, shown: Registered) -> None:
+    history = client_of(store).get_metric_history(shown.run_id, "equity")
+
+    assert len(history) == 500
+    first, last = (sorted(history, key=lambda one: one.step)[place] for place in (0, -1))
+    assert (first.step, first.value, first.timestamp) == (0, 1.0, DAYS[0].value // 10**6)
+    assert (last.step, last.value, last.timestamp) == (1_199, 3.0, DAYS[-1].value // 10**6)
+
+
+def test_plots_are_files_that_mlflow_shows(store: Registry, shown: Registered) -> None:
+    files = client_of(store).list_artifacts(shown.run_id, "plots")
+
+    assert [file.path for file in files] == ["plots/equity.png", "plots/surface.html"]
+
+
+def test_the_model_that_a_rule_carries_is_told_in_tags(store: Registry, first: Registered) -> None:
+    strategy = ModelSignals()
+    rule = DecisionRule(strategy=strategy)
+    tags = request(store)["tags"] | {"rule_digest": rule.digest}
+    params = {"strategy.model": strategy.model.model_dump() | {"long": "x" * 9_000}}
+    asked = request(store, name="carried", rule_config=rule.to_config(), tags=tags, params=params)
+
+    data = client_of(store).get_run(store.log_candidate(**asked).run_id).data
+
+    assert (data.tags["model.kind"], data.tags["model.features"]) == ("linear", "momentum")
+    assert data.tags["model.digest"] == strategy.model.digest
+    assert len(data.params["strategy.model"]) == 500
+
+
+FITTED = {
+    "regime": RegimeModel(means=(0.001, -0.001), volatilities=(0.01, 0.03), transition=((0.98, 0.02), (0.05, 0.95))),
+    "garch": GarchFit("GARCH", "t", 0.05, 0.02, 0.05, 0.0, 0.9, (6.5,)),
+}
+
+
+@pytest.mark.parametrize("kind", ["garch", "regime", "scikit-learn", "xgboost", "prophet"])
+def test_a_fitted_model_is_registered_without_pickle_and_says_the_same(
+    store: Registry, first: Registered, kind: str
+) -> None:
+    model, asked = fitted(kind)
+    saved = save_model(model)
+    tags = {"data_digest": "d" * 64, "package_digest": "a" * 64}
+    registered = store.log_saved(f"fitted-{kind}", saved, tags=tags, metrics={"loss": 0.1}, alias="paper")
+
+    said = store.load(f"fitted-{kind}", "paper").predict(asked)
+
+    np.testing.assert_array_equal(said.iloc[:, 0], saved.predict(asked, proven=True))
+    data = client_of(store).get_run(registered.run_id).data
+    assert (data.tags["model.kind"], data.tags["model.digest"]) == (kind, saved.digest)
+    assert data.tags[KIND_TAG] == "model"
+    assert store.log_saved(f"fitted-{kind}", saved, tags=tags).created is False
+    assert not [path for path in store.folder.rglob("*") if path.suffix in (".pkl", ".pickle", ".joblib")]
+
+
+def fitted(kind: str) -> tuple[Any, pd.DataFrame]:
+    """A fitted model of the kind, and what it is asked."""
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(random.normal(size=(80, 2)), columns=["momentum", "strength"])
+    if kind in FITTED:
+        return FITTED[kind], pd.DataFrame({"return": random.normal(0.0, 0.01, 80)})
+    if kind == "scikit-learn":
+        return RandomForestClassifier(3, random_state=0).fit(table, table["momentum"] > 0), table
+    if kind == "xgboost":
+        return xgboost.XGBClassifier(n_estimators=3).fit(table, table["momentum"] > 0), table
+    logging.getLogger("cmdstanpy").setLevel(logging.ERROR)
+    days = pd.DataFrame({"ds": pd.date_range("2020-01-01", periods=80), "y": table["momentum"].cumsum()})
+    return Prophet(uncertainty_samples=0).fit(days), days[["ds"]]
+
+
+def test_a_model_swapped_in_the_store_does_not_load(store: Registry, first: Registered) -> None:
+    """Given a model file replaced by another good one, the digest beside it tells."""
+    tags = {"data_digest": "d" * 64, "package_digest": "a" * 64}
+    store.log_saved("swapped", save_model(FITTED["garch"]), tags=tags, params={"note": "swap"})
+    place = max(store.folder.rglob("artifacts/model.json"), key=lambda path: path.stat().st_mtime_ns)
+    place.write_text(save_model(dataclasses.replace(FITTED["garch"], beta=0.5)).to_text())
+
+    with pytest.raises(DataError, match="it was replaced"):
+        store.load("swapped")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"alias": "champoin"}, "no alias 'champoin'; did you mean 'champion'"),
+        ({"metrics": {"regime": "calm"}}, "the metric 'regime' is 'calm', not a number"),
+        ({"curves": {"equity": CURVE.reset_index(drop=True)}}, "'equity' must have times with a zone"),
+        ({"curves": {"equity": CURVE * math.nan}}, "'equity' has no finite value"),
+        ({"plots": {"equity": "picture"}}, "'equity' is neither a figure"),
+    ],
+)
+def test_what_mlflow_could_not_show_is_refused_and_leaves_no_run(
+    store: Registry, first: Registered, changes: dict[str, Any], told: str
+) -> None:
+    runs = len(client_of(store).search_runs([experiment(store)]))
+    with pytest.raises(ParameterError, match=told):
+        store.log_candidate(**request(store, name="refused", **changes))
+    assert len(client_of(store).search_runs([experiment(store)])) == runs
+
+
+# -- one place ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("postgresql://quant:secret@db/mlflow", "A database belongs behind the server"),
+        ("sqlite:///mlflow.db", "is not the address of an MLflow server"),
+        ("mlflow.example.org", "is not the address of an MLflow server"),
+        ("https://quant:secret@mlflow.example.org", "holds a password"),
+    ],
+)
+def test_what_is_no_server_is_refused_and_no_password_is_told(tmp_path: Path, address: str, told: str) -> None:
+    with pytest.raises(ParameterError, match=told) as refused:
+        Registry(tmp_path, address)
+    assert "secret" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_variable_names_the_server_for_every_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "http://127.0.0.1:9/")
+    registry = Registry(tmp_path)
+
+    assert (registry.uri, registry.exists) == ("http://127.0.0.1:9", True)
+    with pytest.raises(TradelibError, match=r"http://127\.0\.0\.1:9 does not answer .* start it"):
+        registry.get("trend")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_registry_is_opened_by_its_folder_or_its_server(tmp_path: Path) -> None:
+    assert Registry.open(tmp_path).uri == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    assert Registry.open("https://mlflow.example.org/", tmp_path).uri == "https://mlflow.example.org"
+    assert not Registry.open(tmp_path).exists
 
 
 def test_importing_the_room_does_not_import_mlflow() -> None:

@@ -298,7 +298,7 @@ def _agree(ledger: PromotionLedger, repair: bool) -> Reconciliation:
     from tradelib.promotion import Registry, reconcile
 
     root = project_root()
-    registry = Registry(root) if (root / "mlruns" / "mlflow.db").is_file() else None
+    registry = Registry(root) if Registry(root).exists else None
     return reconcile(ledger, root / "bundles", registry, repair=repair)
 
 

@@ -102,7 +102,7 @@ def trace_order(
     of another bundle, and for an order that is not in it.
     """
     project = project_root() if root is None else Path(root)
-    store = registry or (Registry(project) if (project / "mlruns" / "mlflow.db").is_file() else None)
+    store = registry or (Registry(project) if Registry(project).exists else None)
     links = [*_in_journal(order, Path(journal_path), bundle), *_in_bundle(bundle), *_in_registry(bundle, store)]
     return Lineage(order, (*links, *_in_git(bundle, project), _notebook(bundle, project)))
 

@@ -3,6 +3,7 @@
 from tradelib._lazy import attach
 
 _HOMES = {
+    "ModelSignals": "models",
     "PairTrading": "pairs",
     "RegimeGate": "regimes",
     "Strategy": "base",
@@ -15,6 +16,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "ModelSignals",
     "PairTrading",
     "RegimeGate",
     "Strategy",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from abc import abstractmethod
-from functools import cached_property
+from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -124,7 +124,7 @@ class TreeEnsemble(Predictor):
         _ = self.nodes
         return self
 
-    @cached_property
+    @property
     def nodes(self) -> Nodes:
         """The trees as arrays, one entry per node."""
         return _parse(self.trees, len(self.features))
@@ -203,8 +203,9 @@ def _margins_by_array(
             total[start : start + _BLOCK] += leaves[:, tree]
 
 
+@lru_cache(maxsize=32)  # beside the objects: pydantic compares what they hold, and arrays do not compare
 def _parse(trees: tuple[str, ...], width: int) -> Nodes:
-    """Arrays of all trees; ValueError naming tree and node for what cannot be one."""
+    """Arrays of all trees, read-only; ValueError naming tree and node for what cannot be one."""
     roots: list[int] = []
     rows: list[tuple[int, float, int, int, int]] = []
     for place, text in enumerate(trees):
@@ -215,7 +216,10 @@ def _parse(trees: tuple[str, ...], width: int) -> Nodes:
         for number, node in enumerate(nodes):
             rows.append(_node(node, number, len(nodes), width, roots[-1], f"tree {place}, node {number}: {node!r}"))
     feature, numbers, left, right, missing = (np.array(column) for column in zip(*rows, strict=True))
-    return Nodes(np.array(roots), feature, numbers.astype(np.float32), left, right, missing)
+    parsed = Nodes(np.array(roots), feature, numbers.astype(np.float32), left, right, missing)
+    for array in parsed:
+        array.setflags(write=False)
+    return parsed
 
 
 def _node(node: str, own: int, count: int, width: int, root: int, told: str) -> tuple[int, float, int, int, int]:
