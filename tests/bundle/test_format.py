@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from tradelib.bundle import Execution, load_bundle, make_golden, reproduce_golde
 from tradelib.bundle import format as sealing
 from tradelib.data.sources import embedded
 from tradelib.errors import BundleError
-from tradelib.risk import Exits, FixedFraction, Limits
+from tradelib.risk import FixedFraction
 from tradelib.strategies import Strategy, TrendFollowing
 
 
@@ -57,6 +57,9 @@ def test_the_folder_has_exactly_these_files_and_a_page_for_people(workshop: Any)
         "execution.json",
         "golden/bars.csv",
         "golden/decisions.json",
+        "golden/equity.json",
+        "golden/fills.json",
+        "golden/orders.json",
         "manifest.json",
         "package/runner.lock",
         "package/tradelib-0.1.0-py3-none-any.whl",
@@ -138,10 +141,6 @@ REFUSED: dict[str, tuple[Callable[[Any], dict[str, Any]], str]] = {
         lambda w: {"rule": DecisionRule(strategy=Foreign(), sizing=FixedFraction())},
         "outside of the sealed package",
     ),
-    "policies that the runner would ignore": (
-        lambda w: {"rule": w.contents.rule.replace(exits=Exits(stop_loss=0.05), limits=Limits(maximum_drawdown=0.2))},
-        "has exits and limits, which the runner does not act on",
-    ),
     "wrong warm-up": (
         lambda w: {"execution": replace(w.contents.execution, warmup=3)},
         "warmup is 3, the rule needs 21 bars",
@@ -214,7 +213,7 @@ def test_execution_reads_back_and_is_closed(workshop: Any) -> None:
     assert execution == workshop.contents.execution
     assert type(execution.cash) is float
     assert Execution.from_config(execution.to_config()) == execution
-    for config in (asdict(execution) | {"extra": 1}, {}, None, []):
+    for config in (execution.to_config() | {"extra": 1}, {}, None, []):
         with pytest.raises(BundleError, match="must be exactly"):
             Execution.from_config(config)
 

@@ -104,7 +104,7 @@ def test_the_attestation_is_a_public_format(workshop: Any) -> None:
         "predicateType": "https://slsa.dev/provenance/v1",
         "predicate": {
             "buildDefinition": {
-                "buildType": "urn:tradelib-bundle:2",
+                "buildType": "urn:tradelib-bundle:3",
                 "externalParameters": {"name": "trend-probe", "permission": "paper"},
                 "internalParameters": {"commit": "a" * 40},
             },
@@ -114,22 +114,35 @@ def test_the_attestation_is_a_public_format(workshop: Any) -> None:
 
 
 def test_every_flipped_byte_is_seen(workshop: Any, tmp_path: Path) -> None:
-    """All bytes of manifest, signature and small files; a seeded sample of the rest."""
-    path, choose = workshop.copy(tmp_path), random.Random(20261121)
+    """All bytes of manifest, signature and small files; a seeded sample of the rest.
+
+    The wheel of this bundle is a small one, so that thousands of flips take seconds; a real one is sampled after it.
+    """
+    wheel = tmp_path / "tradelib-0.1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("tradelib/__init__.py"), b"")
+    path, choose = workshop.reseal(tmp_path / "small", wheel=wheel).path, random.Random(20261121)
     for file in sorted(item for item in path.rglob("*") if item.is_file()):
-        whole = file.read_bytes()
-        small = len(whole) <= 500 or file.name in ("manifest.json", "attestation.json")
-        places = range(len(whole)) if small else {0, len(whole) - 1, *choose.sample(range(len(whole)), 40)}
-        for place in places:
-            altered = bytearray(whole)
-            altered[place] ^= choose.choice([1, 2, 4, 8, 16, 32, 64, 128])
-            file.write_bytes(altered)
-            assert not verify_bundle(path, workshop.trust).ok, (file.name, place)
-        for content in (b"", whole[:-1], whole + b"\n", whole + b"\0"):
-            file.write_bytes(content)
-            assert not verify_bundle(path, workshop.trust).ok, (file.name, content[-3:])
-        file.write_bytes(whole)
-    assert verify_bundle(path, workshop.trust).ok
+        small = file.stat().st_size <= 500 or file.name in ("manifest.json", "attestation.json")
+        every_flip_is_seen(path, file, workshop.trust, choose, None if small else 40)
+    whole = workshop.copy(tmp_path)
+    every_flip_is_seen(whole, next((whole / "package").glob("*.whl")), workshop.trust, choose, 40)
+
+
+def every_flip_is_seen(path: Path, file: Path, trust: TrustStore, choose: random.Random, sample: int | None) -> None:
+    """One bit of each byte of a file (or of a sample of them) turned, and the file cut and grown."""
+    whole = file.read_bytes()
+    every = range(len(whole))
+    for place in every if sample is None else {0, len(whole) - 1, *choose.sample(every, sample)}:
+        altered = bytearray(whole)
+        altered[place] ^= choose.choice([1, 2, 4, 8, 16, 32, 64, 128])
+        file.write_bytes(altered)
+        assert not verify_bundle(path, trust).ok, (file.name, place)
+    for content in (b"", whole[:-1], whole + b"\n", whole + b"\0"):
+        file.write_bytes(content)
+        assert not verify_bundle(path, trust).ok, (file.name, content[-3:])
+    file.write_bytes(whole)
+    assert verify_bundle(path, trust).ok
 
 
 def test_every_missing_file_is_named(workshop: Any, tmp_path: Path) -> None:
@@ -394,11 +407,13 @@ ATTACKS: dict[str, tuple[Callable[[Path, Any], None], str, str]] = {
         "content",
         "'passed' is there twice",
     ),
-    "an insider adds a policy that the runner would ignore": (
+    "a policy that the manifest does not say is needed": (
         edited("rule.json", lambda rule: {**rule, "exits": {"stop_loss": {"value": 0.05, "unit": "fraction"}}}),
         "content",
-        "has exits, which the runner does not act on",
+        r"needs \[\], but rule and execution need \['exits'\]",
     ),
+    "a need that nothing asks for": (fields(needs=["limits"]), "content", r"needs \['limits'\], but .* need \[\]"),
+    "needs are a text": (fields(needs=""), "content", "manifest.json needs ''"),
     "gates are no list": (payload("evidence/gates.json", b"{}"), "content", "must be a list"),
     "figure is NaN": (payload("evidence/figures.json", b'{"sharpe":NaN}'), "content", "NaN is not a JSON number"),
     "figure overflows": (payload("evidence/figures.json", b'{"sharpe":1e999}'), "content", "larger than any float"),
@@ -411,7 +426,7 @@ ATTACKS: dict[str, tuple[Callable[[Path, Any], None], str, str]] = {
     "strategy name is a list": (
         edited("rule.json", lambda rule: rule | {"strategy": {"name": ["x"], "params": {}}}),
         "content",
-        "",
+        "strategy must be given as",
     ),
     "parameter unknown": (
         edited("rule.json", lambda rule: rule | {"strategy": {"name": "TrendFollowing", "params": {"fats": 5}}}),
@@ -428,6 +443,36 @@ ATTACKS: dict[str, tuple[Callable[[Path, Any], None], str, str]] = {
         edited("execution.json", lambda execution: execution | {"symbol": "DOGE/USDT"}),
         "content",
         "trades symbol 'DOGE/USDT'",
+    ),
+    "execution leaves a cost to the reader": (
+        edited("execution.json", lambda execution: {k: v for k, v in execution.items() if k != "impact"}),
+        "content",
+        "execution.json does not state impact",
+    ),
+    "execution says one lot in numbers and another in text": (
+        edited("execution.json", lambda execution: execution | {"precision": {**execution["precision"], "lot": "1"}}),
+        "content",
+        "is not that of its numbers",
+    ),
+    "golden order is text": (
+        edited("golden/orders.json", row(price="1.0")),
+        "content",
+        "golden orders: not a list of rows",
+    ),
+    "golden fill without a field": (
+        edited("golden/fills.json", lambda rows: [{"time": rows[0]["time"]}]),
+        "content",
+        "golden fills: not a list of rows",
+    ),
+    "golden fill on another bar": (
+        edited("golden/fills.json", row(time="2030-01-01T00:00:00+00:00")),
+        "content",
+        "golden fills: a row is at '2030",
+    ),
+    "golden equity leaves out a bar": (
+        edited("golden/equity.json", lambda rows: rows[1:]),
+        "content",
+        "golden equity: its rows are not those of the 80 golden bars",
     ),
     "golden bars are garbage": (payload("golden/bars.csv", b"time,open\n1,2\n"), "content", "bars.csv"),
     "golden decision for another bar": (

@@ -9,12 +9,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.live import support
 from tests.live.support import GOLDEN, HASTE, Sealed, exchange, forged, seal, synthetic_bars, venue
-from tradelib.bundle import TrustStore
+from tradelib.backtest.costs import Costs
+from tradelib.bundle import Execution, TrustStore
 from tradelib.errors import BundleError, ParameterError, RunnerError
 from tradelib.ledger import journal, open_journal
-from tradelib.live import Patience, Runner, run_bundle
+from tradelib.live import Patience, Runner, admission, run_bundle
 from tradelib.live.admission import admit_journal, locked
+from tradelib.risk import Exits, Limits
 from tradelib.strategies.trend import TrendFollowing
 
 NOWHERE = "http://127.0.0.1:9"
@@ -58,6 +61,35 @@ def test_a_machine_that_decides_otherwise_is_refused(
 
     monkeypatch.setattr(TrendFollowing, "signals", biased)
     with pytest.raises(BundleError, match=r"does not decide as research did.*signal at 2020-"):
+        refuse(sealed, tmp_path)
+
+
+def test_a_bundle_that_needs_more_than_this_runner_can_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a bundle with exits and limits, a runner of market orders would hold what research had closed."""
+    protected = support.rule().replace(
+        rebalance_band=None, exits=Exits(stop_loss=0.02, take_profit=0.05), limits=Limits(maximum_drawdown=0.2)
+    )
+    monkeypatch.setattr(support, "rule", lambda: protected)
+    sealed = seal(tmp_path, synthetic_bars())
+    assert sealed.bundle.needs == ("exits", "limits", "maker_orders")
+    told = r"cannot do: exits \(protective orders.*limits \(limits of risk.*maker_orders \(limit orders that rest"
+    with pytest.raises(RunnerError, match=told):
+        refuse(sealed, tmp_path)
+    monkeypatch.setattr(admission, "PROVIDES", frozenset({"exits", "limits"}))
+    with pytest.raises(RunnerError, match=r"cannot do: maker_orders \("):
+        refuse(sealed, tmp_path)
+    monkeypatch.setattr(admission, "PROVIDES", frozenset(sealed.bundle.needs))
+    assert admission.admit_bundle(sealed.bundle.path, "paper", trust=sealed.trust).digest == sealed.bundle.digest
+
+
+def test_a_machine_that_trades_the_golden_bars_otherwise_is_refused(
+    sealed: Sealed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The decisions come out and the orders do not: other costs on this machine (planted)."""
+    monkeypatch.setattr(Execution, "costs", property(lambda self: Costs(fee_rate=self.fee_rate, slippage=0.0)))
+    with pytest.raises(BundleError, match=r"does not decide as research did.*of orders at 2020-.*by the backtest"):
         refuse(sealed, tmp_path)
 
 

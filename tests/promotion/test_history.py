@@ -89,6 +89,13 @@ def test_nothing_was_promoted_yet(office: Office) -> None:
         office.ledger.book("trend")
 
 
+def test_a_file_that_a_full_disk_left_empty_is_no_history(office: Office) -> None:
+    office.ledger.path.touch()
+    assert office.ledger.books() == {}
+    assert office.ledger.entries() == []
+    assert office.admit(A).stage == "paper"
+
+
 def test_the_first_bundle_climbs_to_live(office: Office) -> None:
     assert office.climb(A, "live").capital_share == 1.0
     book = office.ledger.book("trend")

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tradelib._jit import interpreted
 from tradelib.backtest.decision import DecisionRule
 from tradelib.bundle import layout
+from tradelib.bundle.account import Rows, check_tables, golden_account
 from tradelib.bundle.attestation import seal, statement
-from tradelib.bundle.golden import check_golden
+from tradelib.bundle.execution import Execution, needs_of
+from tradelib.bundle.golden import check_account, check_golden
 from tradelib.bundle.keys import TrustStore, key_id
-from tradelib.bundle.layout import Bundle, Execution, FileRecord, check_gates, check_supported, pretty, sha256
+from tradelib.bundle.layout import Bundle, FileRecord, check_gates, pretty, sha256
 from tradelib.bundle.page import readme
 from tradelib.bundle.runtime import wheel_digest
 from tradelib.bundle.verify import check_decisions, check_market, load_bundle
@@ -42,8 +44,10 @@ _PARTIAL = ".partial-"
 class BundleContents:
     """Everything that is sealed. `golden_bars` and `golden_decisions` come from `make_golden`.
 
-    `gates` are dicts with at least tier ("safety" or "evidence"), name and passed, usually figure and threshold too.
-    `figures`, `data` and `provenance` are JSON-able; only `provenance` may differ between commits of equal content.
+    `golden_account`: what research's backtest made of the golden bars, from the function of that name; None: it is
+    computed. `gates` are dicts with at least tier ("safety" or "evidence"), name and passed, usually figure and
+    threshold too. `figures`, `data` and `provenance` are JSON-able; only `provenance` may differ between commits of
+    equal content. What a runner must be able to do (`Bundle.needs`) follows from rule and execution.
     """
 
     name: str
@@ -58,16 +62,17 @@ class BundleContents:
     provenance: Mapping[str, Any]
     wheel: Path
     lock: Path
+    golden_account: Mapping[str, Rows] | None = None
 
 
 def write_bundle(root: str | os.PathLike[str], contents: BundleContents, private_key: Ed25519PrivateKey) -> Bundle:
     """Seal `contents` into `<root>/<name>-<first 12 of digest>/` and return it, verified from the disk.
 
     An identical bundle that exists already is returned as it is. Raises `BundleError` when the gates do not carry the
-    permission, the golden decisions are not the rule's, the strategy is not in the sealed package, the folder is taken
-    by something else, or the disk refuses; then nothing is left behind.
+    permission, the golden decisions or the golden account are not the rule's, the strategy is not in the sealed
+    package, the folder is taken by something else, or the disk refuses; then nothing is left behind.
     """
-    _check(contents)
+    contents = _check(contents)
     root = Path(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -79,8 +84,11 @@ def write_bundle(root: str | os.PathLike[str], contents: BundleContents, private
         raise BundleError(f"The bundle cannot be written to {root}: {error.strerror or error}.") from error
 
 
-def _check(contents: BundleContents) -> None:
-    """Refuse to sign what the loader would refuse, and what cannot be reproduced from the bundle alone."""
+def _check(contents: BundleContents) -> BundleContents:
+    """Refuse to sign what the loader would refuse, and what cannot be reproduced from the bundle alone.
+
+    Returns the contents with their golden account.
+    """
     if not layout.BUNDLE_NAME.fullmatch(contents.name):
         raise BundleError(f"A bundle cannot be called {contents.name!r}: use letters, digits, '-' and '_', at most 64.")
     check_gates(list(contents.gates), contents.permission)
@@ -91,7 +99,6 @@ def _check(contents: BundleContents) -> None:
                 f"{type(part).__name__} is defined in {type(part).__module__}, outside of the sealed package tradelib: "
                 "export it from a notebook of the project first."
             )
-    check_supported(rule)
     if DecisionRule.from_config(rule.to_config()) != rule:
         raise BundleError("The rule does not come back from its own configuration: it cannot be sealed.")
     with interpreted():
@@ -103,6 +110,20 @@ def _check(contents: BundleContents) -> None:
     check = check_golden(rule, contents.golden_bars, decisions)
     if not check.equal:
         raise BundleError(f"The golden decisions are not what the rule decides: {check.first_difference}.")
+    return replace(contents, golden_account=_account(contents))
+
+
+def _account(contents: BundleContents) -> dict[str, Rows]:
+    """The golden account as interpreted kernels compute it, which must be what research says of it."""
+    given = (contents.rule, contents.execution, contents.golden_bars)
+    if contents.golden_account is None:
+        with interpreted():
+            return golden_account(*given)
+    stated = check_tables(contents.golden_account, contents.golden_bars)
+    difference = check_account(*given, stated)
+    if difference is not None:
+        raise BundleError(f"The golden account is not what the rule does: {difference}.")
+    return stated
 
 
 @contextmanager
@@ -142,6 +163,7 @@ def _fill(folder: Path, contents: BundleContents, private_key: Ed25519PrivateKey
     manifest = {
         "format": layout.FORMAT,
         "name": contents.name,
+        "needs": list(needs_of(contents.rule, contents.execution)),
         "permission": contents.permission,
         "package_digest": wheel_digest(wheel),
         "files": {name: asdict(FileRecord(sha256(content), len(content))) for name, content in payload.items()},
@@ -154,6 +176,8 @@ def _fill(folder: Path, contents: BundleContents, private_key: Ed25519PrivateKey
 
 def _documents(contents: BundleContents) -> dict[str, bytes]:
     gates = [dict(gate) for gate in contents.gates]
+    account = contents.golden_account or {}
+    page = readme(contents.name, contents.permission, contents.rule, contents.execution, gates, account)
     return {
         layout.RULE: pretty(contents.rule.to_config(), "rule"),
         layout.EXECUTION: pretty(contents.execution.to_config(), "execution"),
@@ -161,17 +185,20 @@ def _documents(contents: BundleContents) -> dict[str, bytes]:
         layout.GATES: pretty(gates, "gates"),
         layout.FIGURES: pretty(dict(contents.figures), "figures"),
         layout.GOLDEN_DECISIONS: _lines(contents.golden_decisions),
+        **{layout.GOLDEN_TABLES[name]: _lines(rows) for name, rows in account.items()},
         layout.PROVENANCE: pretty(dict(contents.provenance), "provenance"),
-        layout.README: readme(contents.name, contents.permission, contents.rule, contents.execution, gates).encode(),
+        layout.README: page.encode(),
     }
 
 
 def _lines(rows: Sequence[dict[str, Any]]) -> bytes:
     """A JSON list with one row per line, for people who compare."""
+    if not rows:
+        return b"[]\n"
     try:
         return ("[\n" + ",\n".join(map(canonical, rows)) + "\n]\n").encode("ascii")
     except LedgerError as error:
-        raise BundleError(f"golden decisions: {error}") from error
+        raise BundleError(f"golden rows: {error}") from error
 
 
 def _read(path: Path, what: str) -> bytes:
@@ -197,13 +224,19 @@ def _place(folder: Path, target: Path, private_key: Ed25519PrivateKey) -> Bundle
     own = _Own(private_key)
     load_bundle(folder, own)  # what is about to appear would be accepted
     if not target.exists():
-        for part in (folder / "package", folder / "evidence", folder / "golden", folder):
-            part.chmod(0o755)
-            _sync(part)
+        _settle(folder)
         folder.rename(target)
     elif not _identical(folder, target):
         raise BundleError(f"{target} exists and is not this bundle: somebody altered it. Look at it, then remove it.")
     return load_bundle(target, own)
+
+
+def _settle(folder: Path) -> None:
+    """Modes that do not depend on who seals, readable for whoever runs it; folders durable before the name is."""
+    for path in (*folder.rglob("*"), folder):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+        if path.is_dir():
+            _sync(path)
 
 
 def _sync(folder: Path) -> None:

@@ -1,14 +1,15 @@
-"""Golden decisions: what the rule decided in research on bars that travel with it.
+"""Golden decisions: what the rule decided in research on bars that travel with it, and what came of it.
 
 A runner that does not reproduce them to the last bit, on its own machine and with its own package, is not running what
 was promoted. They are computed twice: over the whole window in one call, and for the last bars one by one on growing
-histories, which is how the runner decides. Kernels run interpreted, as they do in the runner.
+histories, which is how the runner decides. The golden account (`tradelib.bundle.account`) is computed once more from
+bars, rule and terms. Kernels run interpreted, as they do in the runner.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,20 +18,32 @@ import pandas as pd
 
 from tradelib._jit import interpreted
 from tradelib.backtest.decision import DecisionRule
+from tradelib.bundle.account import TABLES, Rows, golden_account
+from tradelib.bundle.execution import Execution
 from tradelib.bundle.layout import Bundle
 from tradelib.data.bars import window
 from tradelib.errors import BundleError
 
-__all__ = ["STEPWISE", "Difference", "GoldenCheck", "decision_rows", "make_golden", "reproduce_golden"]
+__all__ = [
+    "STEPWISE",
+    "Difference",
+    "GoldenCheck",
+    "check_account",
+    "check_golden",
+    "decision_rows",
+    "make_golden",
+    "reproduce_golden",
+]
 
 STEPWISE = 64
 """How many of the last golden bars are also decided one by one."""
 _FIELDS = ("signal", "target_weight")
+_ROW = ("time", *_FIELDS)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The first decision that came out otherwise: `evaluation` is "in one call" or "bar by bar"."""
+    """The first value that came out otherwise; `evaluation`: "in one call", "bar by bar", or "by the backtest"."""
 
     time: str
     field: str
@@ -46,11 +59,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class GoldenCheck:
-    """`count` decisions were compared; `equal` when all are the same to the last bit."""
+    """`count` decisions and `orders` of the account were compared; `equal` when all are the same to the last bit."""
 
     count: int
     equal: bool
     first_difference: Difference | None
+    orders: int = 0
 
 
 def make_golden(rule: DecisionRule, bars: pd.DataFrame, length: int) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
@@ -72,8 +86,12 @@ def make_golden(rule: DecisionRule, bars: pd.DataFrame, length: int) -> tuple[pd
 
 
 def reproduce_golden(bundle: Bundle, stepwise: int = STEPWISE) -> GoldenCheck:
-    """Decide the bundle's golden bars anew and compare with its golden decisions, bit for bit."""
-    return check_golden(bundle.rule, bundle.golden_bars, bundle.golden_decisions, stepwise)
+    """Decide and trade the bundle's golden bars anew; compare with its golden decisions and account, bit for bit."""
+    check = check_golden(bundle.rule, bundle.golden_bars, bundle.golden_decisions, stepwise)
+    difference = check.first_difference
+    if difference is None:
+        difference = check_account(bundle.rule, bundle.execution, bundle.golden_bars, bundle.golden_account)
+    return GoldenCheck(check.count, difference is None, difference, len(bundle.golden_account["orders"]))
 
 
 def check_golden(
@@ -82,19 +100,32 @@ def check_golden(
     """Compare `expected` with what `rule` decides on `bars`, at once and for the last `stepwise` bars one by one."""
     with interpreted():
         at_once = decision_rows(rule.decisions(bars))
-        difference = _first_difference(expected, at_once, "in one call")
+        difference = _first_difference(expected, at_once, _ROW, "decisions", "in one call")
         tail = min(stepwise, len(bars))
         if difference is None and tail > 0:
             one_by_one = [_decide_last(rule, bars, row) for row in range(len(bars) - tail, len(bars))]
-            difference = _first_difference(expected[-tail:], one_by_one, "bar by bar")
+            difference = _first_difference(expected[-tail:], one_by_one, _ROW, "decisions", "bar by bar")
     return GoldenCheck(len(expected), difference is None, difference)
+
+
+def check_account(
+    rule: DecisionRule, execution: Execution, bars: pd.DataFrame, expected: Mapping[str, Rows]
+) -> Difference | None:
+    """The first difference between the account in `expected` and what interpreted kernels make of the same."""
+    with interpreted():
+        found = golden_account(rule, execution, bars)
+    for name, columns in TABLES.items():
+        difference = _first_difference(expected[name], found[name], columns, name, "by the backtest")
+        if difference is not None:
+            return difference
+    return None
 
 
 def decision_rows(decisions: pd.DataFrame) -> list[dict[str, Any]]:
     """Decisions as JSON-able rows `{"time": ISO UTC, "signal": ..., "target_weight": ...}`; NaN becomes None."""
     times = [time.isoformat() for time in decisions.index]
     columns = [[_plain(value) for value in decisions[name].to_numpy(dtype=np.float64)] for name in _FIELDS]
-    return [dict(zip(("time", *_FIELDS), row, strict=True)) for row in zip(times, *columns, strict=True)]
+    return [dict(zip(_ROW, row, strict=True)) for row in zip(times, *columns, strict=True)]
 
 
 def _decide_last(rule: DecisionRule, bars: pd.DataFrame, row: int) -> dict[str, Any]:
@@ -107,16 +138,21 @@ def _plain(value: float) -> float | None:
 
 
 def _first_difference(
-    expected: Sequence[dict[str, Any]], found: Sequence[dict[str, Any]], evaluation: str
+    expected: Sequence[dict[str, Any]],
+    found: Sequence[dict[str, Any]],
+    columns: Sequence[str],
+    what: str,
+    evaluation: str,
 ) -> Difference | None:
+    of = "" if what == "decisions" else f" of {what}"
     for wanted, got in zip(expected, found, strict=False):
-        for name in ("time", *_FIELDS):
+        for name in columns:
             if not _same(wanted[name], got[name]):
-                return Difference(wanted["time"], name, wanted[name], got[name], evaluation)
+                return Difference(wanted["time"], f"{name}{of}", wanted[name], got[name], evaluation)
     if len(expected) != len(found):
         place = min(len(expected), len(found))
         time = (expected[place] if len(expected) > place else found[place])["time"]
-        return Difference(time, "number of decisions", len(expected), len(found), evaluation)
+        return Difference(time, f"number of {what}", len(expected), len(found), evaluation)
     return None
 
 

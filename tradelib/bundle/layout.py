@@ -12,15 +12,16 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from tradelib.backtest.decision import DecisionRule
-from tradelib.data.timeframes import parse_timeframe
-from tradelib.errors import BundleError, LedgerError, ParameterError
+from tradelib.bundle.account import TABLES, Rows
+from tradelib.bundle.execution import Execution
+from tradelib.errors import BundleError, LedgerError
 from tradelib.ledger.chain import canonical, digest
 
 __all__ = [
@@ -37,7 +38,7 @@ __all__ = [
     "sha256",
 ]
 
-FORMAT = "tradelib-bundle/2"
+FORMAT = "tradelib-bundle/3"
 PERMISSIONS = ("paper", "live")
 TIERS = ("safety", "evidence")
 
@@ -50,10 +51,12 @@ GATES = "evidence/gates.json"
 FIGURES = "evidence/figures.json"
 GOLDEN_BARS = "golden/bars.csv"
 GOLDEN_DECISIONS = "golden/decisions.json"
+GOLDEN_TABLES = {name: f"golden/{name}.json" for name in TABLES}
 LOCK = "package/runner.lock"
 PROVENANCE = "provenance.json"
 README = "README.md"
-PAYLOAD = frozenset({RULE, EXECUTION, DATA, GATES, FIGURES, GOLDEN_BARS, GOLDEN_DECISIONS, LOCK, PROVENANCE, README})
+GOLDEN = (GOLDEN_BARS, GOLDEN_DECISIONS, *GOLDEN_TABLES.values())
+PAYLOAD = frozenset({RULE, EXECUTION, DATA, GATES, FIGURES, *GOLDEN, LOCK, PROVENANCE, README})
 """Files that every bundle has, besides manifest, attestation and one wheel."""
 
 BUNDLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -70,69 +73,6 @@ class FileRecord:
 
     sha256: str
     bytes: int
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How the rule's decisions become orders: market, costs and account, as research assumed them.
-
-    `lots_per_unit` 0.0 = no lot rounding; `minimum_notional` and `cash` in quote currency; `fee_rate` and `slippage` as
-    fractions; `warmup` in bars. Raises `BundleError` naming the field that is of the wrong type or out of its range.
-    """
-
-    symbol: str
-    timeframe: str
-    calendar: str
-    lots_per_unit: float
-    minimum_notional: float
-    maximum_leverage: float
-    fee_rate: float
-    slippage: float
-    cash: float
-    warmup: int
-
-    def __post_init__(self) -> None:
-        for name in ("symbol", "timeframe", "calendar"):
-            value = getattr(self, name)
-            if not isinstance(value, str) or not value or not value.isprintable():
-                raise BundleError(f"execution: {name} must be a non-empty text, not {value!r}.")
-        for name, low, high in _RANGES:
-            object.__setattr__(self, name, _number(name, getattr(self, name), low, high))
-        if isinstance(self.warmup, bool) or not isinstance(self.warmup, int) or self.warmup < 1:
-            raise BundleError(f"execution: warmup must be a whole number of bars, at least 1, not {self.warmup!r}.")
-        try:
-            parse_timeframe(self.timeframe)
-        except ParameterError as error:
-            raise BundleError(f"execution: {error}") from error
-
-    def to_config(self) -> dict[str, Any]:
-        """The fields as JSON-able data."""
-        return asdict(self)
-
-    @classmethod
-    def from_config(cls, config: Any) -> Execution:
-        """What `to_config` wrote; `BundleError` for a missing or an unknown field."""
-        known = {item.name for item in fields(cls)}
-        given = set(config) if isinstance(config, dict) else set()
-        if given != known:
-            raise BundleError(f"execution: the fields must be exactly {sorted(known)}, not {sorted(given)}.")
-        return cls(**config)
-
-
-_RANGES = (
-    ("lots_per_unit", 0.0, 1e18),
-    ("minimum_notional", 0.0, 1e18),
-    ("maximum_leverage", 1e-9, 1e3),
-    ("fee_rate", 0.0, 0.5),
-    ("slippage", 0.0, 0.5),
-    ("cash", 1e-9, 1e18),
-)
-
-
-def _number(name: str, value: Any, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise BundleError(f"execution: {name} must be a number from {low:g} to {high:g}, not {value!r}.")
-    return float(value)
 
 
 def check_supported(rule: DecisionRule) -> None:
@@ -161,8 +101,11 @@ class Bundle:
     """Digest of the Python files in the sealed wheel; see `tradelib.bundle.runtime`."""
     rule: DecisionRule
     execution: Execution
+    needs: tuple[str, ...]
+    """What a runner must be able to do besides market orders; see `tradelib.bundle.execution.NEEDS`."""
     golden_bars: pd.DataFrame
     golden_decisions: list[dict[str, Any]] = field(repr=False)
+    golden_account: dict[str, Rows] = field(repr=False)
     gates: list[dict[str, Any]] = field(repr=False)
     figures: dict[str, Any] = field(repr=False)
     data: dict[str, Any] = field(repr=False)

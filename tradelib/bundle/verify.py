@@ -19,9 +19,11 @@ from cryptography.exceptions import InvalidSignature
 
 from tradelib.backtest.decision import DecisionRule
 from tradelib.bundle import layout
+from tradelib.bundle.account import check_tables
 from tradelib.bundle.attestation import Envelope, pre_authentication, read_envelope, statement, subject_of
+from tradelib.bundle.execution import Execution, needs_of
 from tradelib.bundle.keys import TrustStore
-from tradelib.bundle.layout import Bundle, Execution, FileRecord, check_gates, parse_json, sha256
+from tradelib.bundle.layout import Bundle, FileRecord, check_gates, parse_json, sha256
 from tradelib.bundle.runtime import wheel_digest
 from tradelib.data.files import read_bars
 from tradelib.errors import BundleError, TradelibError
@@ -165,7 +167,8 @@ def _check_manifest(raw: bytes) -> dict[str, Any]:
         text = f"it has the format {manifest['format']!r}, this tradelib reads {layout.FORMAT!r}."
         raise _Refused(Problem("format", name, text))
     texts = ("name", "package_digest", "permission")
-    if set(manifest) != {"files", "format", *texts} or not all(isinstance(manifest[key], str) for key in texts):
+    whole = set(manifest) == {"files", "format", "needs", *texts}
+    if not whole or not all(isinstance(manifest[key], str) for key in texts):
         raise _Refused(Problem("manifest", name, f"{name} does not have exactly the fields of its format."))
     if _line(manifest) != raw:
         raise _Refused(Problem("manifest", name, f"{name} was altered: it is not in canonical form."))
@@ -257,11 +260,11 @@ def _understand(
     wheel = next(files[name] for name in records if layout.WHEEL.fullmatch(name))
     if wheel_digest(wheel) != manifest["package_digest"]:
         raise BundleError("the sealed wheel does not hold the package that the manifest names.")
-    execution = Execution.from_config(parse_json(files[layout.EXECUTION], layout.EXECUTION))
+    execution = _execution(files)
     bars = _golden_bars(files[layout.GOLDEN_BARS])
     check_market(execution, bars)
     rule = DecisionRule.from_config(_object(files, layout.RULE))
-    layout.check_supported(rule)
+    tables = {name: parse_json(files[place], place) for name, place in layout.GOLDEN_TABLES.items()}
     return Bundle(
         path=path,
         name=manifest["name"],
@@ -272,8 +275,10 @@ def _understand(
         package_digest=manifest["package_digest"],
         rule=rule,
         execution=execution,
+        needs=_needs(manifest, rule, execution),
         golden_bars=bars,
         golden_decisions=check_decisions(parse_json(files[layout.GOLDEN_DECISIONS], layout.GOLDEN_DECISIONS), bars),
+        golden_account=check_tables(tables, bars),
         gates=check_gates(parse_json(files[layout.GATES], layout.GATES), manifest["permission"]),
         figures=_object(files, layout.FIGURES),
         data=_object(files, layout.DATA),
@@ -287,6 +292,24 @@ def _object(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BundleError(f"{name} must hold an object, not a {type(value).__name__}.")
     return value
+
+
+def _execution(files: Mapping[str, bytes]) -> Execution:
+    """The terms of trading, all of them written out: nothing is left to a default of the reader."""
+    stated = parse_json(files[layout.EXECUTION], layout.EXECUTION)
+    execution = Execution.from_config(stated)
+    if execution.to_config() != stated:
+        absent = sorted(set(execution.to_config()) - set(stated))
+        raise BundleError(f"{layout.EXECUTION} does not state {', '.join(absent) or 'its fields in full'}.")
+    return execution
+
+
+def _needs(manifest: Mapping[str, Any], rule: DecisionRule, execution: Execution) -> tuple[str, ...]:
+    """What the manifest says that a runner must be able to do: exactly what rule and terms ask for."""
+    needed = needs_of(rule, execution)
+    if manifest["needs"] != list(needed):
+        raise BundleError(f"{layout.MANIFEST} needs {manifest['needs']!r}, but rule and execution need {list(needed)}.")
+    return needed
 
 
 def _golden_bars(content: bytes) -> pd.DataFrame:

@@ -9,11 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tradelib.bundle import Bundle, TrustStore, load_bundle, reproduce_golden, verify_runtime
+from tradelib.bundle.execution import NEEDS
 from tradelib.errors import BundleError, RunnerError
 from tradelib.ledger import Ledger, journal
 from tradelib.live.connection import MODES
 
-__all__ = ["admit_bundle", "admit_journal", "locked"]
+__all__ = ["PROVIDES", "admit_bundle", "admit_journal", "locked"]
+
+PROVIDES: frozenset[str] = frozenset()
+"""What this runner can do besides market orders at the close of a bar; see `tradelib.bundle.execution.NEEDS`."""
 
 
 def admit_bundle(
@@ -23,13 +27,14 @@ def admit_bundle(
 
     `trust` holds the keys that may sign; None is the project's own store.
     Raises `BundleError` for a bundle that is altered, not trusted, made for another runtime or decides otherwise here;
-    `RunnerError` for a mode that it is not permitted.
+    `RunnerError` for a mode that it is not permitted, or one that needs what this runner cannot do.
     """
     if mode not in MODES:
         raise RunnerError(f"mode is {mode!r}: use 'paper' or 'live'")
     bundle = load_bundle(path, TrustStore() if trust is None else trust)
     if mode == "live":
         _admit_live(bundle, confirm_live)
+    _admit_needs(bundle)
     verify_runtime(bundle)
     check = reproduce_golden(bundle)
     if not check.equal:
@@ -72,6 +77,14 @@ def _admit_live(bundle: Bundle, confirm_live: bool) -> None:
         raise RunnerError(f"this bundle may trade on paper only; gates that failed: {failing}")
     if not confirm_live:
         raise RunnerError("live trading moves real money: confirm it explicitly with confirm_live=True")
+
+
+def _admit_needs(bundle: Bundle) -> None:
+    """A runner that leaves out a part of what was researched trades something else."""
+    missing = [name for name in bundle.needs if name not in PROVIDES]
+    if missing:
+        told = "; ".join(f"{name} ({NEEDS[name]})" for name in missing)
+        raise RunnerError(f"this bundle needs what this runner cannot do: {told}. It would not be what was researched")
 
 
 def _failing_gates(bundle: Bundle) -> list[str]:

@@ -226,7 +226,7 @@ class PromotionLedger:
 
     def books(self) -> dict[str, Book]:
         """Every strategy by name: who is champion, canary, on paper."""
-        if not self.path.exists():
+        if not self._begun():
             return {}
         with self._open(read_only=True) as ledger:
             return self._fold(ledger)
@@ -237,7 +237,7 @@ class PromotionLedger:
 
     def entries(self) -> list[Entry]:
         """The checked entries, oldest first."""
-        if not self.path.exists():
+        if not self._begun():
             return []
         with self._open(read_only=True) as ledger:
             self._fold(ledger)
@@ -259,6 +259,10 @@ class PromotionLedger:
 
     def _repr_html_(self) -> str:
         return f"<p><b>Promotions</b> <code>{escape(str(self.path))}</code></p>{self.log().to_html(border=0)}"
+
+    def _begun(self) -> bool:
+        """False before the first entry, and where a full disk left an empty file of it."""
+        return self.path.exists() and self.path.stat().st_size > 0
 
     # The chain -------------------------------------------------------------------------------------------------------
 

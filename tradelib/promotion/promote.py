@@ -1,9 +1,10 @@
 """Promotion: from a candidate that passed its gates to a signed bundle that was proved on the disk.
 
-A bundle is built and examined in a hidden folder beside its final place: verified with the trust store, and its golden
-decisions reproduced by a fresh Python process that runs the sealed wheel and nothing else of tradelib. Only then it
-gets its name, in one rename. A refusal, an error or Ctrl-C leaves nothing behind; what a killed process left, the next
-promotion removes. The same content gives the bundle that exists already.
+A bundle is built and examined in a hidden folder beside its final place: verified with the trust store, built a second
+time to the same bytes, and its golden decisions and orders reproduced by a fresh Python process that runs the sealed
+wheel and nothing else of tradelib. Only then it gets its name, in one rename. A refusal, an error or Ctrl-C leaves
+nothing behind; what a killed process left, the next promotion removes. The same content gives the bundle that exists
+already.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
@@ -32,18 +33,20 @@ from tradelib.bundle import (
     BundleContents,
     Execution,
     TrustStore,
+    golden_account,
     load_bundle,
     make_golden,
     package_digest,
     wheel_digest,
     write_bundle,
 )
+from tradelib.bundle.account import turns
 from tradelib.data.bars import check_bars
 from tradelib.errors import BundleError
-from tradelib.promotion.gates import GateResult, bundle_integrity, judge, plain, verdict
+from tradelib.promotion.gates import GateResult, bundle_integrity, bundle_reproducible, judge, plain, verdict
 from tradelib.promotion.wheel import build_wheel
 
-__all__ = ["Promotion", "golden_history", "golden_reproduction", "promote"]
+__all__ = ["Promotion", "golden_history", "golden_reproduction", "golden_trades", "promote"]
 
 _STAGING = ".promotion-"
 _LOCK = Path("requirements") / "runner.lock"
@@ -100,39 +103,63 @@ def promote(
     """Seal `rule` with its evidence into `<bundles_dir>/<name>-<digest>/`.
 
     `execution`: symbol, timeframe, calendar, lots_per_unit, minimum_notional, maximum_leverage, fee_rate, slippage
-    and cash (the warm-up is measured). `research_bars`: what research decided on. `gates`: results of `run_gates`.
-    `root`: the project, whose package is sealed as a wheel with `requirements/runner.lock`. `golden_length`: bars at
-    the end of the research that travel with the bundle (None: all); a runner's history begins with them. `trust`
-    must know the key.
+    and cash (the warm-up is measured), and what else of `Execution` research assumed. `research_bars`: what research
+    decided on. `gates`: results of `run_gates`. `root`: the project, whose package is sealed as a wheel with
+    `requirements/runner.lock`. `golden_length`: bars at the end of the research that travel with the bundle (None:
+    all); a runner's history begins with them. `trust` must know the key.
 
     Raises `BundleError` naming the reason when a safety gate failed or was not run, when the sources at `root` are not
-    the running package, or when the finished bundle does not prove itself; then nothing is left behind.
+    the running package, when the finished bundle does not prove itself, or when the disk refuses; then nothing is left
+    behind.
     """
     results = [_as_result(gate) for gate in gates]
     _refuse_unsafe(results)
+    terms = _execution(execution, rule)
     bars, golden = _golden(rule, research_bars, golden_length)
+    account = golden_account(rule, terms, bars)
     results.append(golden_history(rule, research_bars, len(bars)))
+    results.append(golden_trades(rule, terms, research_bars, account["fills"]))
     permission = _refuse_unsafe(results)
-    with _alone_in(Path(bundles_dir)) as staging:
+
+    def build(folder: Path) -> Bundle:
         contents = BundleContents(
             name=name,
             permission=permission,
             rule=rule,
-            execution=_execution(execution, rule),
+            execution=terms,
             golden_bars=bars,
             golden_decisions=golden,
             gates=[result.to_dict() for result in results],
             figures=plain(figures),
             data=_data(research_bars, bars),
             provenance=plain(provenance),
-            wheel=_sealed_wheel(Path(root), staging / "wheel"),
+            wheel=_sealed_wheel(Path(root), folder / "wheel"),
             lock=_lock(Path(root)),
+            golden_account=account,
         )
-        draft = write_bundle(staging / "bundle", contents, private_key)
-        checks = (bundle_integrity(draft.path, trust), golden_reproduction(draft.path, trust))
-        _refuse_unsafe([*results, *checks])
-        place, created = _place(draft, Path(bundles_dir))
+        return write_bundle(folder / "bundle", contents, private_key)
+
+    try:
+        with _alone_in(Path(bundles_dir)) as staging:
+            draft = build(staging)
+            checks = _prove(draft, build, trust)
+            _refuse_unsafe([*results, *checks])
+            place, created = _place(draft, Path(bundles_dir))
+    except OSError as error:
+        raise BundleError(
+            f"Nothing was promoted into {bundles_dir}: the system says {error.strerror or error}."
+        ) from error
     return Promotion(load_bundle(place, trust), (*results, *checks), checks, created)
+
+
+def _prove(draft: Bundle, build: Callable[[Path], Bundle], trust: TrustStore) -> tuple[GateResult, ...]:
+    """The gates that need a finished bundle: it is whole, built again it is the same, and it decides as it says."""
+    builds = iter((lambda _: draft, build))
+    return (
+        bundle_integrity(draft.path, trust),
+        bundle_reproducible(lambda folder: next(builds)(folder)),
+        golden_reproduction(draft.path, trust),
+    )
 
 
 # Gates that need the golden window or the bundle ----------------------------------------------------------------------
@@ -162,6 +189,39 @@ def golden_history(rule: DecisionRule, research_bars: pd.DataFrame, length: int)
     return judge("golden_history", "safety", different, "==", 0, words, evidence)
 
 
+def golden_trades(
+    rule: DecisionRule, execution: Execution, research_bars: pd.DataFrame, fills: Sequence[Mapping[str, Any]]
+) -> GateResult:
+    """The golden window is long enough to trade: in its `fills` a position is entered, and one is left.
+
+    A rule that never leaves one on all of the research bars is excused, and the result says so.
+    """
+    entries, exits = turns(fills)
+    needed = 0 if exits or not entries else _bars_to_trade(rule, execution, research_bars)
+    missing = int(entries == 0) + int(exits == 0 and needed is not None)
+    words = f"The account of the golden window enters {entries} and leaves {exits} positions."
+    if needed is None:
+        words += f" The rule left none on all {len(research_bars)} research bars: it never exits."
+    elif missing:
+        more = (
+            f"about {needed} bars would" if needed else "look at cash, lots and costs, or take a longer one that does"
+        )
+        words += f" What is never traded is never compared: {more} hold an entry and an exit."
+    evidence = {"entries": entries, "exits": exits, "never_exits": needed is None}
+    return judge("golden_trades", "safety", missing, "==", 0, words, evidence)
+
+
+def _bars_to_trade(rule: DecisionRule, execution: Execution, research_bars: pd.DataFrame) -> int | None:
+    """Bars at the end of research that hold its last exit and, after the warm-up, an entry; None without any exit."""
+    left, before = None, 0.0
+    for fill in golden_account(rule, execution, research_bars)["fills"]:
+        left = fill["time"] if before != 0.0 and before * fill["position"] <= 0.0 else left
+        before = fill["position"]
+    if left is None:
+        return None
+    return int((research_bars.index >= pd.Timestamp(left)).sum()) + execution.warmup + 2
+
+
 _REPRODUCE = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -172,7 +232,8 @@ try:
     bundle = load_bundle(sys.argv[2], TrustStore(sys.argv[3]))
     verify_runtime(bundle)
     check = reproduce_golden(bundle)
-    answer = {"count": check.count, "equal": check.equal, "difference": str(check.first_difference or "")}
+    answer = {"count": check.count, "orders": check.orders, "equal": check.equal}
+    answer["difference"] = str(check.first_difference or "")
 except TradelibError as error:
     answer = {"refused": str(error)}
 sys.stdout.write(json.dumps({**answer, "sealed": tradelib.__file__.startswith(sys.argv[1])}))
@@ -191,7 +252,8 @@ def golden_reproduction(bundle: str | os.PathLike[str], trust: TrustStore) -> Ga
             answer = {"refused": str(error)}
     count = answer.get("count")
     if answer.get("equal") is True and answer.get("sealed") is True:
-        words = f"A fresh process running the sealed package reproduced all {count} golden decisions."
+        orders = answer.get("orders")
+        words = f"A fresh process running the sealed package reproduced all {count} golden decisions, {orders} orders."
         return judge("golden_decisions", "safety", 0, "==", 0, words, answer)
     told = answer.get("refused") or answer.get("difference") or "it did not run the sealed package"
     words = f"A fresh process running the sealed package did not reproduce the golden decisions: {told}"
