@@ -84,7 +84,9 @@ def test_a_point_of_a_sweep_looked_at_in_full_is_no_second_trial_and_on_other_ba
 
 MAY_REPLAY = {
     "tradelib/backtest/engine.py",  # its home
-    "tradelib/promotion/gates.py",  # is the same decided twice, and by another engine
+    "tradelib/bundle/account.py",  # the golden account of a rule that was chosen
+    "tradelib/promotion/evidence.py",  # walks forward, and records what it chose as one trial
+    "tradelib/promotion/safety_gates.py",  # is the same decided twice, and by another engine
     "tradelib/promotion/parity.py",  # did the paper account do what research says
     "pipelines/candidates.py",  # which figures there are, on made-up bars
     "pipelines/verdict.py",  # the paper window of a sealed bundle
