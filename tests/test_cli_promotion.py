@@ -111,6 +111,29 @@ def test_replay_says_equal_or_shows_both_sides(said: Callable[..., Result], desk
     assert json.loads(done.stdout)["first_deviations"][0]["recorded"] == 0.5
 
 
+def test_the_difference_from_research_is_split(said: Callable[..., Result], desk: Path, sealed: Sealed) -> None:
+    path, tape = written(desk, sealed), write_bars(sealed.bars, desk / "tape.parquet")
+    done = said("attribute", path, sealed.bundle.path, "--bars", tape, "--json")
+    assert set(json.loads(done.stdout)["parts"].values()) == {0.0}
+    assert "exactly what research says" in said("attribute", path, sealed.bundle.path, "--bars", tape).stdout
+
+
+def test_a_bundle_that_was_rolled_back_is_not_run(
+    said: Callable[..., Result], desk: Path, sealed: Sealed, admitted: str
+) -> None:
+    """Promote A, promote B, the canary fails: A has the capital again, and no runner takes B any more."""
+    said("approve", "trend", admitted[:8], "--stage", "canary_5", "--why", "read it", "--key", "boss")
+    said("advance", "trend", admitted[:8], "--journal", written(desk, sealed), "--why", "good")
+    said("rollback", "trend", "--why", "it lost too much")
+    with pytest.raises(PromotionError, match=r"was withdrawn on 20\d\d-\d\d-\d\d: it lost too much"):
+        said("run", sealed.bundle.path, "--venue", "http://127.0.0.1:1")
+
+
+def test_a_bundle_on_paper_moves_no_money(said: Callable[..., Result], sealed: Sealed, admitted: str) -> None:
+    with pytest.raises(PromotionError, match="has no share of the capital"):
+        said("run", sealed.bundle.path, "--mode", "live", "--confirm-live")
+
+
 def test_lineage_prints_the_chain(said: Callable[..., Result], desk: Path, sealed: Sealed) -> None:
     path = written(desk, sealed)
     order = next(

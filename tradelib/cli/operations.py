@@ -65,7 +65,14 @@ def run(
     Keys come from TRADELIB_API_KEY and TRADELIB_API_SECRET. Ctrl-C finishes the current bar and stops in order; the
     same command goes on where the journal ends.
     """
+    from tradelib.home import project_home
     from tradelib.live import Step, run_bundle
+
+    if mode != "paper" or (project_home(create=False) / "promotions.sqlite").exists():
+        from tradelib.bundle import TrustStore, load_bundle
+        from tradelib.promotion import PromotionLedger
+
+        PromotionLedger().check_may_run(load_bundle(bundle, TrustStore()), mode)
 
     def report(step: Step) -> None:
         if step.quantity and not quiet:

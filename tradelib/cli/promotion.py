@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tradelib.bundle import Bundle
-    from tradelib.promotion import PromotionLedger, Reconciliation
+    from tradelib.promotion import PromotionLedger, Reconciliation, Registry
 
 __all__ = [
     "advance",
     "approve",
+    "attribute",
     "challenge",
     "diff",
     "find_bundle",
@@ -254,6 +255,28 @@ def replay(journal: Journal, bundle: BundleName, as_json: AsJson = False) -> Non
 
 
 @app.command(rich_help_panel=_PANEL)
+def attribute(
+    journal: Journal,
+    bundle: BundleName,
+    bars: Annotated[Path, typer.Option(help="Bars of the same market, from the bundle's first golden bar on.")],
+    as_json: AsJson = False,
+) -> None:
+    """Split the difference between the account and research into parts that sum to it; kept in the MLflow run."""
+    from tradelib.data.files import read_bars
+    from tradelib.promotion import attribute_live
+
+    sealed = find_bundle(bundle)
+    found = attribute_live(journal, sealed, read_bars(bars))
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=1))
+    else:
+        _frame(found.to_frame().round(6).reset_index(), found.summary())
+    registry, registered = _registry(), sealed.provenance.get("registered")
+    if registry is not None and isinstance(registered, dict):
+        registry.log_metrics(registered["run_id"], found.to_metrics())
+
+
+@app.command(rich_help_panel=_PANEL)
 def lineage(
     order: Annotated[str, typer.Argument(help="Client order id, or the venue's.")],
     journal: Journal,
@@ -295,11 +318,18 @@ def _sealed(root: Path, candidate: str) -> Bundle:
 def _agree(ledger: PromotionLedger, repair: bool) -> Reconciliation:
     """Compare ledger, store and registry; with `repair` the registry follows the ledger."""
     from tradelib.home import project_root
-    from tradelib.promotion import Registry, reconcile
+    from tradelib.promotion import reconcile
 
-    root = project_root()
-    registry = Registry(root) if Registry(root).exists else None
-    return reconcile(ledger, root / "bundles", registry, repair=repair)
+    return reconcile(ledger, project_root() / "bundles", _registry(), repair=repair)
+
+
+def _registry() -> Registry | None:
+    """The project's registry, where there is one."""
+    from tradelib.home import project_root
+    from tradelib.promotion import Registry
+
+    registry = Registry(project_root())
+    return registry if registry.exists else None
 
 
 def _standing(one: Any) -> dict[str, Any]:

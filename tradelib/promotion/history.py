@@ -235,6 +235,24 @@ class PromotionLedger:
         """The bundles of one strategy; `PromotionError` where it was never promoted."""
         return _book(self.books(), name)
 
+    def check_may_run(self, bundle: Bundle, mode: str = PAPER) -> None:
+        """`PromotionError` where the bundle was rolled back, or would move money ("live") in a stage without any.
+
+        On paper a bundle may run before anybody admitted it.
+        """
+        book = self.books().get(bundle.name, Book(bundle.name))
+        if bundle.digest in book.withdrawn:
+            last = next(one for one in reversed(self.entries()) if one.body.get("bundle") == bundle.digest)
+            raise PromotionError(
+                f"{bundle.name} {bundle.digest[:12]} was withdrawn on {last.time[:10]}: {last.body['why']}"
+            )
+        share = max((one.capital_share for one in book.active if one.bundle == bundle.digest), default=0.0)
+        if mode != PAPER and share == 0.0:
+            raise PromotionError(
+                f"{bundle.name} {bundle.digest[:12]} has no share of the capital: only a canary or the live bundle may "
+                "trade money (tradelib stages)."
+            )
+
     def entries(self) -> list[Entry]:
         """The checked entries, oldest first."""
         if not self._begun():

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from tradelib.backtest.costs import Costs, Market
 from tradelib.backtest.engine import replay
 from tradelib.backtest.result import Result
 from tradelib.bundle import Bundle
@@ -205,12 +204,8 @@ def _backtest(bundle: Bundle, bars: pd.DataFrame, first: str) -> Result:
     return replay(
         bundle.rule,
         bars,
-        costs=Costs(fee_rate=terms.fee_rate, slippage=terms.slippage),
-        market=Market(
-            lots_per_unit=terms.lots_per_unit,
-            minimum_notional=terms.minimum_notional,
-            maximum_leverage=terms.maximum_leverage,
-        ),
+        costs=terms.costs,
+        market=terms.market,
         cash=terms.cash,
         start=account,
     )

@@ -412,6 +412,13 @@ class Registry:
         with self._client() as client:
             client.delete_registered_model_alias(name, alias)
 
+    def log_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        """Add figures to a run that exists, such as what its bundle did live; undefined ones are left out."""
+        with self._client() as client:
+            for key, figure in sorted(metrics.items()):
+                if math.isfinite(figure):
+                    client.log_metric(run_id, key, float(figure))
+
     def version_tags(self, name: str, version: int) -> dict[str, str] | None:
         """Tags of a model version; None where this store does not know it."""
         with self._client() as client, suppress(ParameterError), _unless(_UNKNOWN, ParameterError("unknown")):
