@@ -19,8 +19,14 @@ from tradelib.report.charts import thin
 
 __all__ = ["BLUE", "GREY", "INK", "ORANGE", "RED", "SOFT", "Paper", "curve", "look"]
 
-INK, SOFT, FAINT, CARD = "#1c1e21", "#62666d", "#d9dbd7", "#f4f6f9"
-BLUE, ORANGE, RED, GREY = "#0072B2", "#E69F00", "#D55E00", "#8a8f98"
+INK = "#1c1e21"
+SOFT = "#62666d"
+FAINT = "#d9dbd7"
+CARD = "#f4f6f9"
+BLUE = "#0072B2"
+ORANGE = "#E69F00"
+RED = "#D55E00"
+GREY = "#8a8f98"
 _WIDTH, _HEIGHT, _MARGIN = 8.27, 11.69, 0.65
 _LOOK = {
     "font.family": "DejaVu Sans",

@@ -38,7 +38,8 @@ __all__ = [
     "without_figures",
 ]
 
-NOT_COVERED, NOT_APPLICABLE = "not covered by the data", "does not apply"
+NOT_COVERED = "not covered by the data"
+NOT_APPLICABLE = "does not apply"
 
 
 @dataclass(frozen=True, eq=False)
