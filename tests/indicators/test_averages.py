@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from tradelib._jit import interpreted
 from tradelib.errors import DataError, ParameterError
 from tradelib.indicators import dema, ema, hma, kama, probe_bars, sma, tema, vwma, wma
-from tradelib.indicators.adaptive import _sums
 
 Average = Callable[..., Any]
 WINDOWS = (2, 3, 5, 14, 20, 50, 199)
@@ -175,18 +174,6 @@ def test_exponential_averages_end_exactly_on_a_price_that_stopped(window: int) -
     x = np.concatenate([probe_bars(500)["close"].to_numpy(), np.full(3_000, 107.3)])
     for average in (ema, dema, tema):
         assert average(x, window)[-1] == 107.3
-
-
-@given(st.integers(1, 40), st.integers(0, 400), st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
-def test_sums_by_doubling_know_neither_start_nor_block(window: int, start: int, seed: int) -> None:
-    x = np.exp(np.random.default_rng(seed).normal(0.0, 5.0, 500))
-    start = min(start, 500 - window)
-    whole, part = np.empty(501 - window), np.empty(501 - window - start)
-    _sums(x, window, np.empty(1_000), whole)
-    _sums(x[start:], window, np.empty(1_000), part)
-    np.testing.assert_array_equal(part, whole[start:])
-    np.testing.assert_allclose(whole, windows_of(x, window).sum(axis=1).astype(float), rtol=1e-14)
 
 
 # -- properties --------------------------------------------------------------------------------------------------------
