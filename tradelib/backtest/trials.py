@@ -78,13 +78,13 @@ class TrialSummary:
     @property
     def variance_of_sharpe(self) -> float:
         """Sample variance (ddof 1) of the per-period Sharpe ratios; NaN for fewer than two: not known is not zero."""
-        return float(np.var(self.sharpes, ddof=1)) if len(self.sharpes) > 1 else math.nan
+        return float(np.var(sorted(self.sharpes), ddof=1)) if len(self.sharpes) > 1 else math.nan
 
     def to_dict(self) -> dict[str, Any]:
         """What is said about the question, as plain data: the variance is None where it is not known."""
         variance = None if math.isnan(self.variance_of_sharpe) else self.variance_of_sharpe
         told = {name: value for name, value in asdict(self).items() if name in ("family", "count", "lost")}
-        return {**told, "families": list(self.families), "sharpes": list(self.sharpes), "variance_of_sharpe": variance}
+        return {**told, "families": list(self.families), "sharpes": sorted(self.sharpes), "variance_of_sharpe": variance}
 
 # %% ../../nbs/backtest/02_trials.ipynb #1ca7cd12
 def _holder(rule: dict[str, Any], setting: dict[str, Any], path: str) -> dict[str, Any]:
