@@ -84,7 +84,12 @@ class TrialSummary:
         """What is said about the question, as plain data: the variance is None where it is not known."""
         variance = None if math.isnan(self.variance_of_sharpe) else self.variance_of_sharpe
         told = {name: value for name, value in asdict(self).items() if name in ("family", "count", "lost")}
-        return {**told, "families": list(self.families), "sharpes": sorted(self.sharpes), "variance_of_sharpe": variance}
+        return {
+            **told,
+            "families": list(self.families),
+            "sharpes": sorted(self.sharpes),
+            "variance_of_sharpe": variance,
+        }
 
 # %% ../../nbs/backtest/02_trials.ipynb #1ca7cd12
 def _holder(rule: dict[str, Any], setting: dict[str, Any], path: str) -> dict[str, Any]:
