@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import plotly
+from sphinx.application import Sphinx
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
@@ -44,3 +45,12 @@ autodoc2_module_all_regexes = [
 autodoc2_hidden_objects = {"private", "dunder", "inherited"}
 autodoc2_docstring_parser_regexes = [(r".*", "myst")]
 autodoc2_index_template = None
+
+
+def setup(app: Sphinx) -> None:
+    """The pages of modules are reached from the reference: in the sidebar of every page they would triple the site."""
+    app.connect("source-read", lambda _, page, source: page == "_reference/tradelib/tradelib" and _orphan(source))
+
+
+def _orphan(source: list[str]) -> None:
+    source[0] = ":orphan:\n\n" + source[0]

@@ -120,7 +120,8 @@ def reference() -> str:
         links = [f"{{py:obj}}`{public} <{dotted(offered[public])}.{public}>`" for public in names if public in offered]
         if links:
             parts += [f"## {title}", "", f"`from tradelib.{name} import` …", "", ", ".join(links), ""]
-    return "\n".join([*parts, "```{toctree}", ":hidden:", "All modules <../_reference/tradelib/tradelib>", "```", ""])
+    whole = "Everything, module by module: {doc}`the package </_reference/tradelib/tradelib>`."
+    return "\n".join([*parts, whole, ""])
 
 
 def dotted(module: Path) -> str:

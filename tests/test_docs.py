@@ -15,7 +15,7 @@ from sphinx.util.inventory import InventoryFile
 from tests.checks.code import public_names
 from tests.environment import PROJECT
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.slow
 SKIPPED = shutil.ignore_patterns("__pycache__", "_build", "_nbs", "_reference", ".ipynb_checkpoints")
 
 

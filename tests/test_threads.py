@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from tradelib import _threads
 from tradelib._jit import interpreted
-from tradelib._threads import WORTHWHILE, ahead, both
+from tradelib._threads import WORTHWHILE, ahead, both, one_core
 from tradelib.backtest import Costs, TrialLedger, run
 from tradelib.data import make_bars
 from tradelib.indicators import sma
+from tradelib.portfolio import HierarchicalRiskParity, LedoitWolf, MinimumVariance, RiskParity, SampleCovariance
+from tradelib.risk import fit_garch, scan_pairs
 from tradelib.strategies import TrendFollowing
+from tradelib.validation import OverfittingEvidence, backtest_overfitting
 
 MANY = WORTHWHILE
 
@@ -77,3 +83,66 @@ def test_trades_begun_ahead_are_those_computed_when_asked(monkeypatch, tmp_path)
 def test_an_error_ahead_is_left_for_whoever_asks():
     ahead(lambda: 1 / 0, MANY)
     assert threads_of(MANY)
+
+
+def test_linear_algebra_is_narrowed_until_the_last_has_left():
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    def enter_while_another_is_inside() -> None:
+        with one_core:
+            entered.set()
+            first_left.wait(10)
+            seen.append(threads())
+
+    entered, first_left, seen = threading.Event(), threading.Event(), list[set[int]]()
+    before = threads()
+    other = threading.Thread(target=enter_while_another_is_inside)
+    with one_core:
+        other.start()
+        assert entered.wait(10)
+    first_left.set()
+    other.join()
+    assert seen == [{1}]
+    assert threads() == before
+
+
+WIDE = pd.DataFrame(
+    np.random.default_rng(5).standard_t(5, (701, 101)) * 0.01,
+    index=pd.date_range("2020-01-01", periods=701, tz="UTC"),
+    columns=[f"A{number}" for number in range(101)],
+)
+
+
+def planted(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_t(4, 3_000) * 0.01
+
+
+def overfitting() -> OverfittingEvidence:
+    return backtest_overfitting(np.random.default_rng(4).normal(size=(960, 101)), blocks=16)
+
+
+ROUTINES: dict[str, Callable[[], Any]] = {
+    "GARCH with t shocks": lambda: fit_garch(planted(1), "GARCH", "t"),
+    "GJR with normal shocks": lambda: fit_garch(planted(2), "GJR", "normal"),
+    "GJR with skewed t shocks": lambda: fit_garch(planted(3), "GJR", "skewt"),
+    "overfitting": lambda: overfitting().out_of_sample.tobytes(),
+    "overfitting's slope": lambda: overfitting().slope,
+    "sample covariance": lambda: SampleCovariance().estimate(WIDE).matrix.to_numpy().tobytes(),
+    "Ledoit-Wolf": lambda: LedoitWolf().estimate(WIDE).matrix.to_numpy().tobytes(),
+    "minimum variance": lambda: MinimumVariance().weights(WIDE).weights.to_numpy().tobytes(),
+    "hierarchical risk parity": lambda: HierarchicalRiskParity().weights(WIDE).weights.to_numpy().tobytes(),
+    "risk parity": lambda: RiskParity().weights(WIDE).weights.to_numpy().tobytes(),
+    "pair scan": lambda: (
+        scan_pairs(100.0 * (1.0 + WIDE.iloc[:, :30]).cumprod()).table[["statistic", "pvalue"]].to_numpy().tobytes()
+    ),
+}
+
+
+@pytest.mark.parametrize("routine", ROUTINES.values(), ids=ROUTINES)
+def test_one_core_or_two_give_the_same_bits(routine):
+    seen = []
+    for cores in (1, 2):
+        with threadpool_limits(cores, user_api="blas"):
+            seen.append(repr(routine()))
+    assert seen[0] == seen[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,9 +33,12 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("workers")
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
     options |= {"local_directory": str(folder), "host": "127.0.0.1"}
+    before = dict(os.environ)
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
         client.wait_for_workers(2)
         yield client
+    os.environ.clear()  # dask leaves in this process what it sets for its workers: the number of threads of BLAS
+    os.environ.update(before)
 
 
 @pytest.fixture

@@ -219,6 +219,8 @@ CHILD = """
     bars = probe_bars(300, seed=3)
     ledger = TrialLedger(sys.argv[1] + "/trials.sqlite")
     grid = {"strategy.window": range(3, 203)}
+    compiled = TrialLedger(sys.argv[1] + "/compiled.sqlite")  # the first call on a machine compiles
+    sweep(Slow(), bars, {"strategy.window": [3]}, start=bars.index[210], ledger=compiled)
     print("ready", flush=True)
     result = sweep(Slow(), bars, grid, start=bars.index[210], ledger=ledger, resume=sys.argv[1] + "/slow.sweep")
     print(json.dumps([len(result.frame), result.interrupted, result.new_trials, sum(ledger.families().values())]))
@@ -236,7 +238,7 @@ def test_a_real_ctrl_c_in_another_process_and_then_the_same_call_again(tmp_path,
     assert first.stdout is not None
     assert first.stdout.readline() == "ready\n"
     held = tmp_path / "slow.sweep"
-    for _ in range(4_000):  # the first call on a machine compiles
+    for _ in range(600):
         time.sleep(0.05)
         if held.exists():
             break

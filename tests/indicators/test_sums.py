@@ -37,3 +37,16 @@ def test_sums_of_windows(terms: int, stride: int) -> None:
     window_sums(x, terms, stride, np.empty(2 * len(x)), result)
     expected = [x[i : i + terms * stride : stride][:terms].sum() for i in range(len(result))]
     np.testing.assert_array_equal(result, expected)
+
+
+@given(st.integers(1, 40), st.integers(0, 400), st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_sums_by_doubling_know_neither_start_nor_block(terms: int, start: int, seed: int) -> None:
+    x = np.exp(np.random.default_rng(seed).normal(0.0, 5.0, 500))
+    start = min(start, 500 - terms)
+    whole, part = np.empty(501 - terms), np.empty(501 - terms - start)
+    window_sums(x, terms, 1, np.empty(1_000), whole)
+    window_sums(x[start:], terms, 1, np.empty(1_000), part)
+    exact = np.lib.stride_tricks.sliding_window_view(x.astype(np.longdouble), terms).sum(axis=1)
+    np.testing.assert_array_equal(part, whole[start:])
+    np.testing.assert_allclose(whole, exact.astype(float), rtol=1e-14)

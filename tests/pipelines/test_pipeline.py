@@ -67,6 +67,15 @@ def demo(clone):
     return clone.run("-m", "pipelines.demo")
 
 
+@pytest.fixture
+def params(clone, demo):
+    """The parameters, to be changed by one test."""
+    path = clone.folder / "params.yaml"
+    before = path.read_text()
+    yield path
+    path.write_text(before)
+
+
 class TestDemo:
     def test_it_ends_with_the_verdict_of_every_candidate(self, demo):
         for name in ("trend_sp500", "trend_nasdaq"):
@@ -152,15 +161,41 @@ class TestSecondCall:
         assert git(clone.folder, "status", "--porcelain") == ""
 
 
+class TestInterruption:
+    """Before any fault is planted: what those try stays counted, and moves the lock."""
+
+    def test_ctrl_c_ends_in_one_line_and_the_next_call_goes_on(self, clone, params):
+        before = params.read_text()
+        params.write_text(before.replace("every: 1 ", "every: 2 "))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.demo"],
+            cwd=clone.folder,
+            env=clone.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        told = ""
+        while "gates@trend_sp500" not in told:
+            told += process.stdout.read(1)
+        time.sleep(3)
+        os.killpg(process.pid, signal.SIGINT)
+        told += process.communicate(timeout=60)[0]
+        assert process.returncode == 130, told
+        assert "Traceback" not in told
+        assert "interrupted" in told
+        assert not [
+            path for path in (clone.folder / "artifacts").rglob("*") if "tmp" in path.name or "partial" in path.name
+        ]
+        params.write_text(before)
+        clone.run("-m", "pipelines.demo")
+        assert git(clone.folder, "status", "--porcelain") == ""
+
+
 class TestPlantedFaults:
     """Each in the finished clone; what is planted is caught by the stage that is there for it, in one line."""
-
-    @pytest.fixture
-    def params(self, clone, demo):
-        path = clone.folder / "params.yaml"
-        before = path.read_text()
-        yield path
-        path.write_text(before)
 
     def refused(self, clone, *arguments):
         done = clone.run("-m", "pipelines.run", *arguments, check=False)
@@ -252,33 +287,3 @@ class TestPlantedFaults:
             path.write_bytes(content)
         assert all("is not the one of which MLflow run" in words for words in told)
         clone.run("-m", "pipelines.run", "trials")
-
-    def test_ctrl_c_ends_in_one_line_and_the_next_call_goes_on(self, clone, params):
-        before = params.read_text()
-        params.write_text(before.replace("every: 1 ", "every: 2 "))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.demo"],
-            cwd=clone.folder,
-            env=clone.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        assert process.stdout is not None
-        told = ""
-        while "gates@trend_sp500" not in told:
-            told += process.stdout.read(1)
-        time.sleep(3)
-        os.killpg(process.pid, signal.SIGINT)
-        told += process.communicate(timeout=400)[0]
-        assert process.returncode == 130, told
-        assert "Traceback" not in told
-        assert "interrupted" in told
-        assert not [
-            path for path in (clone.folder / "artifacts").rglob("*") if "tmp" in path.name or "partial" in path.name
-        ]
-        params.write_text(before)
-        clone.run("-m", "pipelines.demo")
-        # what the planted faults before this one tried stays counted, so the count may have moved the lock
-        assert git(clone.folder, "status", "--porcelain").strip() in ("", "M dvc.lock")
