@@ -100,11 +100,15 @@ def test_a_window_of_which_a_part_is_there_says_so(rule: DecisionRule, bars: pd.
     assert "only 2008-01-02 to 2008-12-31 of 2007-10-09 to 2009-03-09" in found.note
 
 
-def test_bars_before_the_account_are_run_again(rule: DecisionRule, bars: pd.DataFrame) -> None:
-    """The same as an account that starts at the close of the first date, from cash."""
+RALLY = HistoricalScenario(name="summer 2009", start="2009-08-03", end="2009-09-22")
+
+
+@pytest.mark.parametrize("scenario", [NAMED[LEHMAN], RALLY], ids=lambda scenario: scenario.label)
+def test_bars_before_the_account_are_run_again(rule: DecisionRule, bars: pd.DataFrame, scenario: Any) -> None:
+    """The same as an account that starts on the first date, from cash."""
     late = run(rule, bars, start="2012-01-01")
-    found = one(late, NAMED[LEHMAN])
-    there = run(rule, bars, start="2008-09-12", end="2008-11-20")
+    found = one(late, scenario)
+    there = run(rule, bars, start=scenario.start, end=scenario.end)
     assert found.method == "run again on own data"
     assert found.total_return == pytest.approx(there.equity.iloc[-1] / there.initial_cash - 1, abs=1e-15)
 
