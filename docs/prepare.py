@@ -67,6 +67,9 @@ def readable(path: Path) -> nbformat.NotebookNode:
     cells = read(path)
     modules = (re.search(r"^#\|\s*default_exp\s+(\S+)", cell.source, re.MULTILINE) for cell in cells)
     module = next((found[1] for found in modules if found), None)
+    for cell, raw in zip(cells, notebook.cells, strict=True):
+        if cell.exported:
+            raw.outputs = []  # the description of a constant, said twice
     notebook.cells = [raw for cell, raw in zip(cells, notebook.cells, strict=True) if not left_out(cell)]
     for raw in notebook.cells:
         raw.source = re.sub(r"^#\|.*\n?", "", raw.source, flags=re.MULTILINE).strip()
@@ -112,16 +115,20 @@ def reference() -> str:
         "What each room offers. The pages below tell parameters, units, errors and sources.",
         "",
     ]
+    whole = (path for path in sorted(PROJECT.glob("tradelib/*/**/*.py")) if path.name != "__init__.py")
+    anywhere = {public: module for module in whole for public in public_names(module)}
     for name, title in {**ROOMS, **PLAIN, **FOUNDATIONS}.items():
         package = PROJECT / "tradelib" / name
         modules = sorted(package.glob("*.py")) if package.is_dir() else [package.with_suffix(".py")]
-        offered = {public: module for module in modules if module.exists() for public in public_names(module)}
-        names = public_names(package / "__init__.py") if package.is_dir() else offered
-        links = [f"{{py:obj}}`{public} <{dotted(offered[public])}.{public}>`" for public in names if public in offered]
+        rooms = (module for module in modules if module.exists() and module.name != "__init__.py")
+        own = {public: module for module in rooms for public in public_names(module)}
+        names = public_names(package / "__init__.py") if package.is_dir() else own
+        homes = anywhere | own
+        links = [f"{{py:obj}}`{public} <{dotted(homes[public])}.{public}>`" for public in names if public in homes]
         if links:
             parts += [f"## {title}", "", f"`from tradelib.{name} import` …", "", ", ".join(links), ""]
-    whole = "Everything, module by module: {doc}`the package </_reference/tradelib/tradelib>`."
-    return "\n".join([*parts, whole, ""])
+    rest = "Everything, module by module: {doc}`the package </_reference/tradelib/tradelib>`."
+    return "\n".join([*parts, rest, ""])
 
 
 def dotted(module: Path) -> str:

@@ -48,6 +48,14 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
     assert sorted(offered - described) == []
 
 
+def test_every_name_of_the_reference_leads_to_its_description(site: Path) -> None:
+    page = (site / "_nbs/reference.html").read_text(encoding="utf-8")
+    names = re.findall(r'(<a [^>]*>)?<code class="xref py py-obj[^"]*"><span class="pre">([^<]+)', page)
+
+    assert len(names) > 500
+    assert [name for link, name in names if not link] == []
+
+
 def test_pages_load_nothing_from_a_network(site: Path) -> None:
     loading = re.compile(r"""<(?:script|img|iframe|link)\b[^>]*(?:src|href)=["'](?:https?:)?//""")
     pages = [page for page in site.rglob("*.html") if loading.search(page.read_text(encoding="utf-8"))]

@@ -213,7 +213,10 @@ def test_upside_down_every_count_is_the_same_the_other_way() -> None:
     prices = path(np.random.default_rng(7).integers(1, 9, 25).tolist())
     upright = elliott_counts(hand_made(prices), span=3)
     turned = elliott_counts(hand_made([-price for price in prices]), span=3)
-    negated = lambda price: None if price is None else -price  # noqa: E731
+
+    def negated(price: float | None) -> float | None:
+        return None if price is None else -price
+
     assert len(upright) > 30
     for one, other in zip(upright.counts, turned.counts, strict=True):
         assert (one.pattern, one.rows, one.score, one.known_row) == (
