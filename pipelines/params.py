@@ -19,14 +19,14 @@ from pydantic import Field, field_validator, model_validator
 from tradelib.errors import ParameterError
 from tradelib.parameters import Parameters, nearest
 
-__all__ = ["SECTIONS", "Account", "Causality", "Named", "Params", "Promotion", "Span", "Windows", "load", "read_yaml"]
+__all__ = ["SECTIONS", "Causality", "Named", "Params", "Promotion", "Span", "Windows", "load", "read_yaml"]
 
 SECTIONS = {
     "windows": "pipelines.params:Windows",
     "markets": "pipelines.sources:MarketSource*",
     "quality": "tradelib.data.quality:QualityRules",
     "costs": "tradelib.backtest.costs:Costs",
-    "account": "pipelines.params:Account",
+    "account": "pipelines.setting:Account",
     "strategies": "pipelines.candidates:Candidate*",
     "causality": "pipelines.params:Causality",
     "evidence": "tradelib.promotion.evidence:EvidenceSettings",
@@ -71,15 +71,6 @@ class Windows(Parameters):
         if not self.out_of_sample.end < self.paper.start:
             raise ValueError("out_of_sample must end before paper starts")
         return self
-
-
-class Account(Parameters):
-    """The account that is simulated, and what market and venue allow it."""
-
-    cash: float = Field(100_000.0, gt=0, description="initial cash, quote currency")
-    lots_per_unit: float = Field(0.0, ge=0, description="lots in one unit of the asset; 0 for no rounding")
-    minimum_notional: float = Field(0.0, ge=0, description="smallest order, quote currency")
-    maximum_leverage: float = Field(1.0, gt=0, le=100, description="largest exposure as a multiple of equity")
 
 
 class Causality(Parameters):
@@ -169,6 +160,7 @@ def load(root: Path, names: Iterable[str] = tuple(SECTIONS)) -> Params:
         except ParameterError as error:
             raise ParameterError(f"{path.name}, section {name!r}: {error}") from None
     _check_markets(sections)
+    _check_waivers(sections)
     return Params(sections)
 
 
@@ -203,3 +195,14 @@ def _check_markets(sections: dict[str, Any]) -> None:
                     f"params.yaml, section 'strategies': {key}: there is no market {candidate.market!r}"
                     f"{nearest(candidate.market, sections['markets'])}"
                 )
+
+
+def _check_waivers(sections: dict[str, Any]) -> None:
+    if "gates" in sections and "strategies" in sections:
+        for gate, reasons in sections["gates"].waived.items():
+            for key in reasons if isinstance(reasons, dict) else ():
+                if key not in sections["strategies"]:
+                    raise ParameterError(
+                        f"params.yaml, section 'gates': {gate} is waived for {key!r}, which is no strategy"
+                        f"{nearest(key, sections['strategies'])}"
+                    )

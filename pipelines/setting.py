@@ -6,17 +6,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from pydantic import Field
 
 from pipelines.artifacts import artifact, read_json
-from pipelines.params import Account, Params
+from pipelines.params import Params
 from tradelib.backtest.costs import Costs, Market
 from tradelib.backtest.decision import DecisionRule
 from tradelib.data.bars import content_digest
 from tradelib.data.files import read_bars
-from tradelib.errors import ParameterError
 from tradelib.ledger.chain import digest
 
-__all__ = ["Setting", "chosen_rule", "execution", "setting", "subject"]
+__all__ = ["Account", "Setting", "chosen_rule", "execution", "setting", "subject"]
+
+
+class Account(Market):
+    """The account that is simulated, and what market and venue allow it."""
+
+    cash: float = Field(100_000.0, gt=0, description="initial cash, quote currency")
 
 
 @dataclass(frozen=True)
@@ -54,17 +60,6 @@ def subject(rule: DecisionRule, here: Setting) -> dict[str, str]:
 
 
 def execution(bars: pd.DataFrame, costs: Costs, account: Account) -> dict[str, Any]:
-    """How decisions become orders, as the bundle states it (without the warm-up, which promotion measures).
-
-    `ParameterError` for costs that a bundle cannot state.
-    """
+    """How decisions become orders, as the bundle states it (without the warm-up, which promotion measures)."""
     identity = {key: bars.attrs[key] for key in ("symbol", "timeframe", "calendar")}
-    sealed = {"fee_rate": costs.fee_rate, "slippage": costs.slippage}
-    if costs != Costs(**sealed):
-        others = {name: value for name, value in costs.model_dump(exclude_defaults=True).items() if name not in sealed}
-        told = ", ".join(f"{name} {value!r}" for name, value in others.items())
-        raise ParameterError(
-            f"params.yaml, costs: {told} cannot be sealed in a bundle, which states fee_rate and slippage only. Take "
-            "it out, and put what it costs per fill into slippage."
-        )
-    return {**identity, **sealed, **account.model_dump()}
+    return {**identity, **costs.model_dump(mode="json"), **account.model_dump(mode="json")}

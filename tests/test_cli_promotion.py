@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from tests.live.support import Sealed, seal, synthetic_bars
 from tests.promotion.support import paper_entries, write_journal
-from tradelib.bundle import TrustStore, generate_key, load_private_key
+from tradelib.bundle import Bundle, TrustStore, generate_key, load_private_key
 from tradelib.cli import app
 from tradelib.data.files import write_bars
 from tradelib.errors import BundleError, ParameterError, PromotionError, TradelibError
@@ -116,6 +117,45 @@ def test_the_difference_from_research_is_split(said: Callable[..., Result], desk
     done = said("attribute", path, sealed.bundle.path, "--bars", tape, "--json")
     assert set(json.loads(done.stdout)["parts"].values()) == {0.0}
     assert "exactly what research says" in said("attribute", path, sealed.bundle.path, "--bars", tape).stdout
+
+
+class Shelf:
+    """A registry that knows one run, and what was shown in it."""
+
+    def __init__(self) -> None:
+        self.shown: dict[str, Any] = {}
+
+    def run_tags(self, run_id: str) -> dict[str, str] | None:
+        return {} if run_id == "known" else None
+
+    def log_metrics(self, run_id: str, metrics: dict[str, float]) -> None:
+        self.shown |= metrics
+
+    def log_plots(self, run_id: str, plots: dict[str, Any]) -> None:
+        self.shown |= plots
+
+
+@pytest.mark.parametrize(("run_id", "kept"), [("known", True), ("of another clone", False)])
+def test_replay_and_attribution_are_shown_in_the_run_that_the_bundle_came_from(
+    said: Callable[..., Result], desk: Path, sealed: Sealed, monkeypatch: pytest.MonkeyPatch, run_id: str, kept: bool
+) -> None:
+    from tradelib.cli import promotion as commands
+
+    shelf, find = Shelf(), commands.find_bundle
+
+    def registered(text: str) -> Bundle:
+        found = find(text)
+        return replace(found, provenance=found.provenance | {"registered": {"run_id": run_id}})
+
+    monkeypatch.setattr(commands, "_registry", lambda: shelf)
+    monkeypatch.setattr(commands, "find_bundle", registered)
+    path, tape = written(desk, sealed), write_bars(sealed.bars, desk / "tape.parquet")
+    said("replay", path, sealed.bundle.path)
+    said("attribute", path, sealed.bundle.path, "--bars", tape)
+
+    names = {"replay.equal_share", "live_difference"}
+    assert (names <= set(shelf.shown)) is kept
+    assert kept or not shelf.shown
 
 
 def test_a_bundle_that_was_rolled_back_is_not_run(

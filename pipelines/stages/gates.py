@@ -29,7 +29,8 @@ def main(params: Params, candidate: str) -> None:
     quality = read_json(artifact("quality", params.strategies[candidate].market, "quality.json"))
     terms = execution(here.bars, here.costs, params.account)
     lock = (root() / "requirements" / "runner.lock").read_text(encoding="utf-8")
-    results = run_gates(Candidate(rule, here.bars, quality, proof, figures, terms, lock), params.gates)
+    judged = Candidate(rule, here.bars, quality, proof, figures, terms, lock)
+    results = run_gates(judged, params.gates.for_strategy(candidate))
     outcome = verdict(results)
     write_json(
         artifact("gates", candidate, "gates.json"),

@@ -25,10 +25,12 @@ from tradelib.data.bars import window
 from tradelib.data.files import read_bars
 from tradelib.errors import RunnerError, VenueError
 from tradelib.promotion.parity import compare_paper
+from tradelib.promotion.registry import Registry
 
 SECTIONS = ("windows", "strategies")
 
-_TERMS = ("fee_rate", "slippage", "cash", "lots_per_unit", "minimum_notional")
+_TERMS = ("fee_rate", "cash", "lots_per_unit", "minimum_notional")
+_UNKNOWN_TO_THE_VENUE = ("impact", "fee_tiers", "borrow_rate", "interest_rate")
 _COMMAND = [sys.executable, "-m", "tradelib.cli"]
 
 
@@ -49,6 +51,8 @@ def main(params: Params, candidate: str) -> None:
         _run(folder, url, journal, traded[-1].isoformat(), environment)
     report = compare_paper(journal, bundle, bars)
     write_json(local_state("paper", f"{candidate}.json"), {"journal": str(journal.relative_to(root()))})
+    registered = read_json(local_state("register", f"{candidate}.json"))
+    Registry(root()).log_metrics(registered["run_id"], report.to_metrics())
     facts = {name: value for name, value in report.to_dict().items() if name != "bundle_digest"}
     write_json(artifact("paper", candidate, "paper.json"), facts)
 
@@ -64,8 +68,7 @@ def _new_journal(candidate: str, digest: str) -> Path:
 @contextmanager
 def _venue(execution: Execution, tape: Path, start: str, environment: dict[str, str]) -> Iterator[str]:
     """A venue process filling from `tape` on the bundle's terms; gives its URL, and stops it in the end."""
-    options = [f"--{name.replace('_', '-')}={getattr(execution, name)}" for name in _TERMS]
-    command = [*_COMMAND, "venue", str(tape), f"--start={start}", "--port=0", *options]
+    command = [*_COMMAND, "venue", str(tape), f"--start={start}", "--port=0", *venue_options(execution)]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -78,6 +81,22 @@ def _venue(execution: Execution, tape: Path, start: str, environment: dict[str, 
             yield found[0]
         finally:
             process.terminate()
+
+
+def venue_options(execution: Execution) -> list[str]:
+    """The terms of a bundle as options of `tradelib venue`, which takes half of the spread as slippage.
+
+    `VenueError` for costs that the venue does not charge: a comparison would only show that.
+    """
+    beyond = [name for name in _UNKNOWN_TO_THE_VENUE if getattr(execution, name)]
+    if beyond:
+        raise VenueError(
+            f"the local venue does not charge {', '.join(beyond)}: take it out of `costs` in params.yaml, or put what "
+            "it costs per fill into slippage"
+        )
+    terms = {name: getattr(execution, name) for name in _TERMS}
+    terms["slippage"] = execution.slippage + execution.spread / 2.0
+    return [f"--{name.replace('_', '-')}={value}" for name, value in terms.items()]
 
 
 def _run(bundle: Path, url: str, journal: Path, until: str, environment: dict[str, str]) -> dict[str, Any]:

@@ -12,9 +12,12 @@ import pandas as pd
 from pipelines.artifacts import artifact, local_state, read_json, root, write_json
 from pipelines.params import Params
 from pipelines.provenance import provenance
-from pipelines.setting import chosen_rule, setting
+from pipelines.setting import Setting, chosen_rule, setting
+from tradelib.backtest.decision import DecisionRule
+from tradelib.backtest.engine import evaluate
 from tradelib.backtest.trials import TrialLedger, family_of
 from tradelib.bundle.runtime import package_digest
+from tradelib.promotion.pictures import candidate_pictures
 from tradelib.promotion.registry import Registry
 
 SECTIONS = ("windows", "costs", "account", "strategies")
@@ -59,6 +62,7 @@ def main(params: Params, candidate: str) -> None:
         description=gates["summary"],
         research=research,
         curves=_curves(candidate),
+        plots=_plots(params, rule, here),
     )
     write_json(local_state("register", f"{candidate}.json"), registered.to_dict())
     write_json(local_state("trials", f"{candidate}.json"), {"trials_anchor": trials.anchor})
@@ -85,6 +89,13 @@ def _curves(candidate: str) -> dict[str, pd.Series]:
     table = pd.read_csv(artifact("evaluate", candidate, "series.csv"))
     index = pd.DatetimeIndex(pd.to_datetime(table["time"], utc=True))
     return {name: pd.Series(table[name].to_numpy(), index=index) for name in ("equity", "drawdown")}
+
+
+def _plots(params: Params, rule: DecisionRule, here: Setting) -> dict[str, Any]:
+    """The window that research did not see: pictures to compare at a glance, and one to look into."""
+    window = params.windows.out_of_sample
+    result = evaluate(rule, here.bars, start=window.start, end=window.end, **here.account)
+    return {**candidate_pictures(result), "overview": result.plot("overview")}
 
 
 def _chosen(config: dict[str, Any]) -> dict[str, Any]:

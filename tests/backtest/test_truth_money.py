@@ -6,7 +6,7 @@ import pytest
 
 from tests.backtest.truth import FREE, causes, day, fills, has_equity, has_fills, market, trade
 from tradelib.backtest import Costs, FeeTier, Market, Order, run_positions, run_signals, run_weights
-from tradelib.risk import Exits
+from tradelib.risk import Exits, Limits
 
 
 def buy(quantity=10.0, bar=0, **more):
@@ -68,6 +68,15 @@ class TestSlippage:
         has_fills(result, (1, 25, 101.3, "order"))
         paid = result.costs_by_kind
         assert paid[["slippage", "spread", "impact"]].tolist() == pytest.approx([2.5, 5.0, 25.0])
+
+    @pytest.mark.parametrize("limits", [None, Limits(maximum_positions=1)])
+    def test_without_volume_no_price_was_made_that_a_trailing_stop_could_follow(self, limits):
+        # nobody traded at 120, so the stop stays at 90 % of 100; with volume it would be at 108
+        bars = market(100, 100, (100, 120, 100, 110, 0.0), (100, 100, 95, 96), (96, 96, 89, 89))
+        terms = {"costs": FREE.replace(impact=1e-9), "exits_policy": Exits(trailing_stop=0.1), "limits": limits}
+        result = run_weights(np.array([0.5, *[np.nan] * 4]), bars, cash=10_000, **terms)
+        assert fills(result)[-1][0] == 4
+        assert fills(result)[-1][2:] == (pytest.approx(90.0), "trailing_stop")
 
     def test_without_volume_nothing_trades_and_a_stop_goes_on_waiting(self):
         costs, empty = Costs(fee_rate=0, slippage=0, impact=0.1), (100, 100, 94, 94, 0.0)

@@ -131,18 +131,25 @@ class FaultProxy:
         return await fault.reply(request, payload)
 
     async def _forward(self, request: web.Request, body: bytes) -> tuple[int, bytes]:
-        names = ("X-MBX-APIKEY", "Content-Type")
-        headers: dict[str, Any] = {name: request.headers[name] for name in names if name in request.headers}
+        own = ("host", "content-length", "connection", "accept-encoding", "transfer-encoding")
+        headers: dict[str, Any] = {name: text for name, text in request.headers.items() if name.lower() not in own}
         target = URL(self.upstream + request.raw_path, encoded=True)
         async with self._session.request(request.method, target, data=body or None, headers=headers) as answer:
             return answer.status, await answer.read()
 
 
-def first_order(fault: Fault) -> Plan:
+ORDER_PATHS = {
+    "binance": "/api/v3/order",
+    "kraken": "/0/private/AddOrder",
+    "bitget": "/api/v2/spot/trade/place-order",
+}
+
+
+def first_order(fault: Fault, exchange: str = "binance") -> Plan:
     """The first order that is placed meets `fault`; everything else passes."""
     pending = [fault]
 
     def plan(method: str, path: str) -> Fault | None:
-        return pending.pop() if pending and (method, path) == ("POST", "/api/v3/order") else None
+        return pending.pop() if pending and (method, path) == ("POST", ORDER_PATHS[exchange]) else None
 
     return plan

@@ -74,6 +74,7 @@ def test_a_bundle_that_needs_more_than_this_runner_can_is_refused_by_name(
     monkeypatch.setattr(support, "rule", lambda: protected)
     sealed = seal(tmp_path, synthetic_bars())
     assert sealed.bundle.needs == ("exits", "limits", "maker_orders")
+    monkeypatch.setattr(admission, "PROVIDES", frozenset[str]())
     told = r"cannot do: exits \(protective orders.*limits \(limits of risk.*maker_orders \(limit orders that rest"
     with pytest.raises(RunnerError, match=told):
         refuse(sealed, tmp_path)

@@ -71,6 +71,7 @@ def test_paper_and_live_differ_in_host_key_and_pace_only() -> None:
     differing = {name for name in vars(live) if repr(vars(paper)[name]) != repr(vars(live)[name])}
     ours = {"apiKey", "secret", "urls", "enableRateLimit"}
     bound_to_the_instance = {
+        "client",
         "fetch",
         "handle_errors",
         "handle_http_status_code",

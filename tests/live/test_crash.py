@@ -86,8 +86,9 @@ def test_killed_at_any_boundary_and_resumed_it_is_the_same_run(crasher: Crasher,
 
 
 def test_sigterm_finishes_the_bar_and_closes_the_journal(crasher: Crasher, tmp_path: Path) -> None:
+    events = crasher.run(exchange(crasher.sealed, start=START), tmp_path / "whole")["events"]
     paper = exchange(crasher.sealed, start=START)
-    answer = crasher.run(paper, tmp_path / "j", 30, signal="term")
+    answer = crasher.run(paper, tmp_path / "j", events // 2, signal="term")
     assert answer["code"] == 0
     assert read(tmp_path / "j", "stop") == [{"reason": "signal SIGTERM"}]
     decided, orders = read(tmp_path / "j", "decision"), read(tmp_path / "j", "order")

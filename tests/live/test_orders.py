@@ -18,8 +18,8 @@ from tests.live.shapes import AMBIGUOUS, PROVEN
 from tests.live.support import KEY, SECRET, SYMBOL, Sealed, exchange, venue
 from tradelib.errors import RunnerError
 from tradelib.ledger import journal, open_journal
-from tradelib.live.account import fetch_listing
 from tradelib.live.connection import make_client
+from tradelib.live.fills import VenueTrade
 from tradelib.live.orders import (
     TERMINAL,
     TRANSITIONS,
@@ -31,6 +31,7 @@ from tradelib.live.orders import (
     classify_reply,
     client_order_id,
     quantise,
+    quantise_price,
 )
 from tradelib.live.patience import Insistence, Patience
 from tradelib.venue import VenueThread
@@ -76,7 +77,7 @@ class Scene:
         sleep = asyncio.sleep if self.real else self.clock.sleep
         insistence = Insistence(self.patience, sleep=sleep)
         try:
-            await fetch_listing(client, SYMBOL, 1024.0, insistence)
+            await client.load_markets()
             with open_journal(self.path) as log:
                 desk = OrderDesk(client, log, insistence) if self.real else self._desk(client, log, insistence)
                 journal.record(log, journal.INTENT, **INTENT.body())
@@ -114,7 +115,7 @@ def test_an_ambiguous_submit_is_asked_for_and_ends_as_exactly_one_order(
     report = scene.settle()
     (order,) = scene.placed()
     assert report.state is OrderState.FILLED
-    assert (report.quantity, report.price, report.fee) == (12.5, order.fill.price, order.fill.fee)
+    assert (report.quantity, report.price, report.fee) == (12.5, order.fills[0].price, order.fills[0].fee)
     assert report.venue_order_id == str(order.order_id)
     assert scene.statuses() == ["unknown", "filled"]
     assert scene.proxy.count(*ORDER) == (1 if delivered else 2)
@@ -247,7 +248,7 @@ def test_rounding_keeps_whole_lots_and_never_grows() -> None:
 def test_the_state_machine_has_no_way_out_of_a_final_state_and_none_to_it_without_the_venue() -> None:
     assert set(TRANSITIONS) == set(OrderState)
     assert all(not TRANSITIONS[state] for state in TERMINAL)
-    assert TRANSITIONS[OrderState.INTENDED] & TERMINAL == {OrderState.EXPIRED}
+    assert TRANSITIONS[OrderState.INTENDED] & TERMINAL == {OrderState.EXPIRED, OrderState.CANCELED}
     assert advance(OrderState.SENT, OrderState.UNKNOWN) is OrderState.UNKNOWN
     with pytest.raises(RunnerError, match="cannot go from filled to sent"):
         advance(OrderState.FILLED, OrderState.SENT)
@@ -271,3 +272,88 @@ def test_an_impossible_intent_is_refused(field: str, value: Any) -> None:
     body = {"time": TIME, "client_order_id": NAME, "symbol": SYMBOL, "side": "buy", "quantity": Decimal(1)}
     with pytest.raises(RunnerError):
         Intent(**{**body, field: value})
+
+
+def test_a_market_order_is_written_as_it_always_was_and_other_orders_say_more() -> None:
+    assert set(INTENT.body()) == {"time", "client_order_id", "symbol", "side", "quantity"}
+    stop = Intent(
+        TIME,
+        NAME,
+        SYMBOL,
+        "sell",
+        Decimal("2.50"),
+        "stop_limit",
+        price=Decimal("89.90"),
+        stop_price=Decimal(90),
+        group="g",
+        reduces=True,
+        leg="stop",
+    )
+    extra = {"kind": "stop_limit", "price": "89.90", "stop_price": "90", "group": "g", "reduces": True, "leg": "stop"}
+    assert stop.body() == {**INTENT.body(), "side": "sell", "quantity": "2.50", **extra}
+    assert Intent.from_body(stop.body()) == stop
+    assert Intent.from_body(INTENT.body()) == INTENT
+
+
+@pytest.mark.parametrize(
+    ("kind", "terms"),
+    [
+        ("limit", {}),
+        ("market", {"price": Decimal(1)}),
+        ("stop", {"price": Decimal(1), "stop_price": Decimal(1)}),
+        ("stop_limit", {"price": Decimal(1)}),
+        ("limit", {"price": Decimal(0)}),
+        ("iceberg", {}),
+    ],
+)
+def test_terms_that_do_not_make_an_order_are_refused(kind: Any, terms: dict[str, Decimal]) -> None:
+    with pytest.raises(RunnerError, match="of a"):
+        Intent(TIME, NAME, SYMBOL, "buy", Decimal(1), kind, **terms)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("side", "expected"), [("buy", "100.12"), ("sell", "100.13")], ids=["never pays more", "never takes less"]
+)
+def test_prices_are_rounded_so_that_risk_does_not_grow(side: str, expected: str) -> None:
+    assert quantise_price(100.125, Decimal("0.01"), side) == Decimal(expected)
+    assert quantise_price(100.12, Decimal("0.01"), side) == Decimal("100.12")
+
+
+@pytest.mark.parametrize(
+    ("status", "filled", "state"),
+    [
+        ("open", 0.0, OrderState.OPEN),
+        ("open", 5.0, OrderState.PARTIALLY_FILLED),
+        ("open", 12.5, OrderState.PARTIALLY_FILLED),
+        ("canceling", 5.0, OrderState.PENDING_CANCEL),
+        ("canceled", 5.0, OrderState.CANCELED),
+        ("expired", 0.0, OrderState.EXPIRED),
+        ("closed", 12.5, OrderState.FILLED),
+        ("closed", 5.0, OrderState.EXPIRED),
+        ("rejected", 0.0, OrderState.REJECTED),
+    ],
+)
+def test_a_status_is_read_together_with_what_is_filled(status: str, filled: float, state: OrderState) -> None:
+    said = {"id": "1", "clientOrderId": NAME, "status": status, "filled": filled}
+    assert classify_reply(INTENT, said).state is state
+
+
+def test_a_trade_that_leaves_out_what_must_be_known_is_not_booked() -> None:
+    whole = {
+        "id": "7",
+        "side": "buy",
+        "amount": 2.0,
+        "price": 50.0,
+        "timestamp": 1_586_390_400_000,
+        "takerOrMaker": "maker",
+    }
+    whole["fee"] = {"cost": 0.002, "currency": "BTC"}
+    trade = VenueTrade.read(whole, NAME, SYMBOL)
+    assert (trade.quantity, trade.fee, trade.fee_paid, trade.maker) == (2.0, 0.1, (("BTC", "0.002"),), True)
+    assert trade.filled_at == "2020-04-09T00:00:00+00:00"
+    assert trade.time_ms == 1_586_390_400_000
+    assert VenueTrade.from_body(trade.body()) == trade
+    assert VenueTrade.read({**whole, "fee": {"cost": 1.0, "currency": "BNB"}}, NAME, SYMBOL).fee is None
+    for name in ("id", "amount", "price", "side", "timestamp"):
+        with pytest.raises(RunnerError, match="without"):
+            VenueTrade.read({**whole, name: None}, NAME, SYMBOL)

@@ -16,6 +16,7 @@ from tradelib.backtest.costs import Costs, Market
 from tradelib.backtest.engine import evaluate
 from tradelib.errors import RunnerError
 from tradelib.live import Runner, RunSummary, Step, run_bundle
+from tradelib.live.dialects import DIALECTS
 
 pytestmark = pytest.mark.integration
 
@@ -172,7 +173,7 @@ def test_orders_that_the_venue_rejects_are_booked_and_the_run_goes_on(sealed: Se
 def test_random_faults_change_nothing_but_the_time(
     sealed: Sealed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tradelib.live.orders._CLOCK_MARGIN", 0.0)
+    monkeypatch.setitem(DIALECTS, "binance", replace(DIALECTS["binance"], clock_margin=0.0))
     with venue(exchange(sealed)) as served:
         trade(sealed, served.url, tmp_path / "clean", GOLDEN + 39)
     numbers = random.Random(11)

@@ -46,6 +46,7 @@ def test_the_committed_parameters_are_valid(project):
         ({"costs/fee_rate": "free"}, "fee_rate = 'free': Input should be a valid number"),
         ({"account/cash": 0}, "section 'account': Account: cash = 0: Input should be greater than 0"),
         ({"gates/minimum_deflated_sharp": 0.5}, "did you mean 'minimum_deflated_sharpe'"),
+        ({"gates/waived": {"capacity": {"trend_sp5": "?"}}}, "capacity is waived for 'trend_sp5', .* 'trend_sp500'"),
         ({"gates/minimum_deflated_sharpe": 1.5}, "minimum_deflated_sharpe = 1.5"),
         ({"quality/unheard_of": 3}, "section 'quality': .* has no parameter 'unheard_of'"),
         ({"windows/in_sample/start": "2013-01-01"}, "start 2013-01-01 lies after end 2012-12-31"),

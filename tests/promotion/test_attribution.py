@@ -12,12 +12,17 @@ import pandas as pd
 import pytest
 
 from tests.promotion.support import Entries, paper_entries, trend, write_journal
+from tradelib.backtest.costs import FeeTier
+from tradelib.backtest.decision import DecisionRule
+from tradelib.backtest.engine import replay
 from tradelib.bundle import Bundle
 from tradelib.data.bars import make_bars
 from tradelib.errors import DataError, LedgerError
 from tradelib.ledger import journal
 from tradelib.promotion.attribution import PARTS, LiveAttribution, attribute_live
 from tradelib.promotion.promote import Promotion
+from tradelib.risk import FixedFraction
+from tradelib.strategies import TrendFollowing
 
 
 def terms(**changes: float) -> Callable[[Bundle, pd.DataFrame], Entries]:
@@ -129,6 +134,96 @@ def test_a_late_fill_by_hand(promotion: Promotion, bars: pd.DataFrame, tmp_path:
     found = attributed(promotion, bars, tmp_path, entries)
     assert found.parts["timing"] == pytest.approx(units * (due - pay) * 1.001, rel=1e-9)
     assert {name for name, value in found.parts.items() if abs(value) > 1e-6} <= {"decision", "timing"}
+
+
+COSTS: dict[str, dict[str, Any]] = {
+    "spread": {"spread": 0.004},
+    "impact": {"impact": 0.05},
+    "fee tiers": {"fee_tiers": (FeeTier(volume=400_000.0, maker=0.0, taker=0.0002),), "tier_bars": 20},
+    "borrowed assets": {"borrow_rate": 0.3},
+    "borrowed cash": {"interest_rate": 0.3},
+}
+COSTS["all of them"] = {name: value for costs in COSTS.values() for name, value in costs.items()}
+
+
+def backtest_entries(bundle: Bundle, bars: pd.DataFrame) -> Entries:
+    """What a faultless runner would journal on a venue that charges all that research assumed: the engine's own run."""
+    terms, first = bundle.execution, len(bundle.golden_bars) - 1
+    account = {"costs": terms.costs, "market": terms.market, "cash": terms.cash}
+    run = replay(bundle.rule, bars.iloc[:-1], start=bars.index[first + 1], **account)
+    orders = {order["time"]: order for order in run.orders.to_dict("records")}
+    entries: Entries = [(journal.START, paper_entries(bundle, bars)[0][1])]
+    for row in range(first, len(bars) - 1):
+        time, bar = bars.index[row], {name: float(value) for name, value in bars.iloc[row].items()}
+        flat = {"cash": terms.cash, "position": 0.0, "equity": terms.cash}
+        names = {"cash": run.cash, "position": run.positions["quantity"], "equity": run.equity}
+        held = flat if row == first else {name: float(values.loc[time]) for name, values in names.items()}
+        decided = {name: float(run.decisions[name].loc[time]) for name in ("signal", "target_weight")}
+        order, told = orders.get(time), {"time": time.isoformat()}
+        quantity = 0.0 if order is None else float(order["quantity"])
+        entries += [
+            (journal.BAR, {**told, **bar}),
+            (journal.EQUITY, {**told, **held}),
+            (
+                journal.DECISION,
+                {**told, **decided, **{name: held[name] for name in ("position", "equity")}, "quantity": quantity},
+            ),
+        ]
+        if order is not None and order["status"] == "filled":
+            intent = {**told, "client_order_id": f"order-{row}", "symbol": "BTC/USDT", "side": order["side"]}
+            done = {
+                "status": "filled",
+                "quantity": quantity,
+                "price": float(order["price"]),
+                "fee": float(order["fee"]),
+            }
+            done |= {"client_order_id": f"order-{row}", "reason": "", "venue_order_id": "1"}
+            entries += [(journal.INTENT, {**intent, "quantity": str(abs(quantity))}), (journal.ORDER, done)]
+    return entries
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_whatever_the_bundle_says_that_trading_costs_a_faultless_runner_has_no_difference(
+    promotion: Promotion, bars: pd.DataFrame, tmp_path: Path, name: str
+) -> None:
+    """Given a rule that goes long on borrowed cash and short, and a venue that charges what research assumed."""
+    strategy = TrendFollowing(fast=3, slow=8, direction="long_short")
+    rule = DecisionRule(strategy=strategy, sizing=FixedFraction(fraction=1.5), rebalance_band=0.02)
+    execution = replace(promotion.bundle.execution, maximum_leverage=3.0, **COSTS[name])
+    bundle = replace(promotion.bundle, rule=rule, execution=execution)
+    entries = backtest_entries(bundle, bars)
+    path = write_journal(tmp_path / "journal.sqlite", entries)
+
+    found = attribute_live(path, bundle, bars)
+    free = replace(bundle, execution=replace(promotion.bundle.execution, maximum_leverage=3.0))
+    other = attribute_live(path, free, bars)
+
+    assert found.total == pytest.approx(0.0, abs=1e-7)
+    assert all(part == pytest.approx(0.0, abs=1e-7) for part in found.parts.values())
+    assert abs(other.total) > 10.0  # the same journal, held against research that knows fee and slippage only
+
+
+def test_a_position_that_was_held_before_the_window_pays_for_the_window_only(
+    promotion: Promotion, bars: pd.DataFrame, tmp_path: Path
+) -> None:
+    """Given a journal whose first decision finds the account short: that bar was paid for before its equity was told."""
+    strategy = TrendFollowing(fast=3, slow=8, direction="long_short")
+    rule = DecisionRule(strategy=strategy, sizing=FixedFraction(fraction=0.9), rebalance_band=0.02)
+    execution = replace(promotion.bundle.execution, borrow_rate=0.5)
+    bundle = replace(promotion.bundle, rule=rule, execution=execution)
+    entries = backtest_entries(bundle, bars)
+    first = next(body["time"] for kind, body in entries if kind == journal.EQUITY and body["position"] < 0.0)
+    names = {body["client_order_id"] for kind, body in entries if kind == journal.INTENT and body["time"] >= first}
+    kept = [
+        (kind, body)
+        for kind, body in entries
+        if kind in (journal.START, journal.BAR) or body.get("time", "") >= first or body.get("client_order_id") in names
+    ]
+
+    found = attribute_live(write_journal(tmp_path / "journal.sqlite", kept), bundle, bars)
+
+    assert found.first == first
+    assert found.total == pytest.approx(0.0, abs=1e-7)
 
 
 def test_the_result_speaks(promotion: Promotion, bars: pd.DataFrame, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 
 from tests.promotion.support import (
+    EXECUTION,
     FIGURES,
     GATES,
     LOCK,
@@ -28,7 +30,9 @@ from tests.promotion.support import (
     trend,
 )
 from tradelib.backtest import book
+from tradelib.backtest.costs import Costs
 from tradelib.backtest.trials import Trial, TrialLedger, family_of
+from tradelib.bundle.execution import NEEDS
 from tradelib.data.quality import Finding, QualityReport, QualityRules
 from tradelib.errors import ParameterError
 from tradelib.promotion import gates, safety_gates
@@ -236,14 +240,97 @@ def test_what_backtrader_cannot_express_is_not_answered_and_does_not_pass(bars: 
     assert "take_profit is a ladder" in found["engine_crosscheck"].explanation
 
 
+NEEDY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "exits": ({"exits": Exits(stop_loss=0.02)}, {}),
+    "limits": ({"limits": Limits(maximum_drawdown=0.2)}, {}),
+    "scale_in": ({"scale_in": ScaleIn()}, {}),
+    "leverage": ({}, {"maximum_leverage": 2.0}),
+    "order_reduction": ({}, {"insufficient_cash": "reduce"}),
+}
+
+
+@pytest.mark.parametrize("need", NEEDY)
+def test_what_the_runner_does_not_provide_is_refused_and_what_it_does_passes(
+    need: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy, terms = NEEDY[need]
+    rule = trend().replace(rebalance_band=None, **policy)
+    monkeypatch.setattr(safety_gates, "PROVIDES", frozenset(NEEDS) - {need})
+    failed = gates.runner_support(rule, EXECUTION | terms)
+    assert (failed.passed, failed.figure, failed.evidence["missing"]) == (False, 1, [need])
+    assert f"{need} ({NEEDS[need]})" in failed.explanation
+    monkeypatch.setattr(safety_gates, "PROVIDES", frozenset(NEEDS))
+    assert gates.runner_support(rule, EXECUTION | terms).passed
+
+
+def test_promotion_and_runner_mean_the_same_list() -> None:
+    from tradelib.bundle import execution
+    from tradelib.live import admission
+
+    assert safety_gates.PROVIDES is execution.PROVIDES is admission.PROVIDES
+    assert frozenset(NEEDS) >= execution.PROVIDES
+
+
+def test_a_rule_of_market_orders_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(safety_gates, "PROVIDES", frozenset())
+    assert gates.runner_support(trend(), EXECUTION).passed
+
+
+# -- all costs -----------------------------------------------------------------------------------------------------
+
+COSTLY = {"spread": 0.01, "impact": 0.05, "borrow_rate": 0.3, "fee_tiers": [{"volume": 1e5, "maker": 0, "taker": 0}]}
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_gates_judge_the_account_with_all_its_costs(
+    bars: pd.DataFrame, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    honest = safety_gates.replay
+
+    def watched(*arguments: Any, **account: Any) -> Any:
+        seen.append(account["costs"])
+        return honest(*arguments, **account)
+
+    monkeypatch.setattr(safety_gates, "replay", watched)
+    assert gates.determinism(trend(), bars, EXECUTION | {name: COSTLY[name]}).passed
+    assert seen
+    assert all(costs == Costs(**{name: COSTLY[name]}) for costs in seen)
+
+
+def test_the_other_engine_is_asked_with_the_spread(bars: pd.DataFrame) -> None:
+    assert gates.engine_crosscheck(trend(), bars, EXECUTION | {"spread": 0.004}).passed
+
+
+def test_costs_and_policies_that_never_took_effect_do_not_keep_the_other_engine_from_answering(
+    bars: pd.DataFrame,
+) -> None:
+    """Given a long-only rule of market orders on own money: nothing is lent, nothing rests, and no limit trips."""
+    idle = {"maker_fee_rate": 0.0, "borrow_rate": 0.1, "interest_rate": 0.1, "insufficient_cash": "reduce"}
+    rule = trend().replace(limits=Limits(maximum_drawdown=0.99))
+
+    passed = gates.engine_crosscheck(rule, bars, EXECUTION | idle)
+
+    assert passed.passed, passed.explanation
+    assert sorted(passed.evidence["without_effect"]) == sorted([*idle, "limits"])
+
+
 @pytest.mark.parametrize(
-    "policy", [{"exits": Exits(stop_loss=0.02)}, {"limits": Limits(maximum_drawdown=0.2)}, {"scale_in": ScaleIn()}]
+    ("policy", "terms", "words"),
+    [
+        ({}, {"impact": 0.05}, "Costs uses impact"),
+        ({}, {"fee_tiers": COSTLY["fee_tiers"]}, "Costs uses fee_tiers"),
+        ({"limits": Limits(maximum_drawdown=0.02)}, {}, "DecisionRule uses limits"),
+    ],
+    ids=["impact", "tiers", "a limit that trips"],
 )
-def test_a_rule_with_policies_that_the_runner_would_ignore_is_refused(policy: dict[str, Any]) -> None:
-    failed = gates.runner_support(trend().replace(rebalance_band=None, **policy))
-    assert not failed.passed
-    assert next(iter(policy)) in failed.explanation
-    assert gates.runner_support(trend()).passed
+def test_costs_and_policies_that_took_effect_and_the_other_engine_does_not_know_do_not_pass(
+    bars: pd.DataFrame, policy: dict[str, Any], terms: dict[str, Any], words: str
+) -> None:
+    asked = candidate(bars, rule=trend().replace(**policy), execution=EXECUTION | terms)
+    found = {result.name: result for result in gates.run_gates(asked)}
+    assert not found["engine_crosscheck"].passed
+    assert words in found["engine_crosscheck"].explanation
 
 
 def test_an_intact_bundle_passes_and_a_flipped_byte_is_found(
@@ -528,6 +615,27 @@ def test_a_waiver_needs_a_reason_and_a_gate(bars: pd.DataFrame) -> None:
         gates.run_gates(candidate(bars), waiving(capasity=NO_VOLUME))
 
 
+def test_a_waiver_for_one_strategy_holds_for_no_other(bars: pd.DataFrame) -> None:
+    said = Thresholds(waived={"capacity": {"index": NO_VOLUME}, "regime_robustness": "too few regimes"})
+    missing = candidate(bars, figures=MISSING)
+
+    ours, theirs = (gates.verdict(gates.run_gates(missing, said.for_strategy(name))) for name in ("index", "coin"))
+
+    assert (ours.permission, ours.waived) == ("live", {"capacity": NO_VOLUME})
+    assert (theirs.permission, [result.name for result in theirs.failing]) == ("paper", ["capacity"])
+    assert said.for_strategy("coin").waived == {"regime_robustness": "too few regimes"}
+
+
+def test_a_waiver_by_strategy_must_be_resolved_and_reasoned(bars: pd.DataFrame) -> None:
+    with pytest.raises(ParameterError, match=r"capacity is waived for index: pass thresholds\.for_strategy"):
+        gates.run_gates(candidate(bars), Thresholds(waived={"capacity": {"index": NO_VOLUME}}))
+    for reasons in ({}, {"index": " "}):
+        with pytest.raises(ParameterError, match="write why"):
+            Thresholds(waived={"capacity": reasons})
+    with pytest.raises(ParameterError, match="safety cannot be waived"):
+        Thresholds(waived={"causality": {"index": "we are in a hurry"}})
+
+
 def test_no_gate_waives_itself(bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     spared = GateResult("mine", "evidence", None, 1.0, ">=", True, "no need", {"waived": "trust me"})
     _Entries(monkeypatch, mine=Gate("mine", "evidence", lambda *_: spared))
@@ -566,11 +674,12 @@ def test_the_defaults_of_the_manual_are_those_of_the_code(manual: str) -> None:
         assert float(text) == Thresholds.model_fields[name].default, name
 
 
-def test_the_example_of_the_manual_is_a_gate(manual: str, bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = manual.split("```python\n")[1].split("```")[0]
-    known: dict[str, Any] = {}
-    exec(compile(code, "docs/gates.md", "exec"), known)  # noqa: S102 - the manual's own example
-    _Entries(monkeypatch, turnover=known["gate"])
+def test_the_example_of_the_manual_is_a_gate(
+    manual: str, bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "manuals_gate.py").write_text(manual.split("```python\n")[1].split("```")[0], encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    _Entries(monkeypatch, turnover=importlib.import_module("manuals_gate").gate)
     limits = Thresholds(additional={"turnover": {"maximum": 20}})
     calm, wild = (
         gates.run_gates(candidate(bars, figures=FIGURES | {"turnover_per_year": times}), limits)[-1]

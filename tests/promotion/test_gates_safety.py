@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from email.message import Message
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipelines.params import load
 from tests.promotion.support import (
     EXECUTION,
     LOCK,
@@ -22,7 +25,9 @@ from tests.promotion.support import (
     trend,
 )
 from tradelib.bundle import BundleContents, write_bundle
+from tradelib.errors import ParameterError
 from tradelib.promotion.gates import Thresholds
+from tradelib.promotion.licences import is_allowed, licence_of
 from tradelib.promotion.promote import Promotion
 from tradelib.promotion.safety_gates import bundle_reproducible, core_determinism, dependency_audit, warm_up
 
@@ -132,6 +137,100 @@ def test_a_line_that_could_install_something_else_is_named(line: str, words: str
     failed = dependency_audit(f"{LOCK}{line}\n", DENIED)
     assert (failed.passed, failed.figure) == (False, 1)
     assert words in failed.explanation
+
+
+ALLOWED = ("MIT", "BSD-3-Clause")
+
+
+def told(**licences: str) -> Callable[[str, str], str | None]:
+    return lambda package, version: {"ccxt": "MIT", "numpy": "BSD-3-Clause AND MIT", **licences}.get(package)
+
+
+def test_licences_that_are_all_allowed_pass() -> None:
+    passed = dependency_audit(LOCK, DENIED, ALLOWED, told())
+    assert passed.passed, passed.explanation
+    assert passed.evidence["licences"] == {"ccxt": "MIT", "numpy": "BSD-3-Clause AND MIT"}
+    assert "each licence is allowed" in passed.explanation
+
+
+@pytest.mark.parametrize(
+    ("licence", "words"),
+    [
+        ("GPL-3.0-only", "numpy has the licence GPL-3.0-only, which is not allowed"),
+        ("MIT AND GPL-3.0-only", "which is not allowed"),
+        ("some words of our own", "which nobody can read"),
+        ("MIT (", "which nobody can read"),
+        (None, "the licence of numpy is not known"),
+    ],
+)
+def test_a_licence_that_is_not_allowed_or_not_known_is_named(licence: Any, words: str) -> None:
+    failed = dependency_audit(LOCK, DENIED, ALLOWED, told(numpy=licence))
+    assert (failed.passed, failed.figure) == (False, 1)
+    assert words in failed.explanation
+
+
+@pytest.mark.parametrize(
+    ("expression", "allowed"),
+    [
+        ("MIT", True),
+        ("GPL-3.0-only OR MIT", True),
+        ("GPL-3.0-only AND MIT", False),
+        ("MIT AND (GPL-3.0-only OR BSD-3-Clause)", True),
+        ("MIT OR GPL-3.0-only AND GPL-2.0-only", True),  # AND binds closer (SPDX specification, annex D)
+        ("(MIT OR GPL-3.0-only) AND GPL-2.0-only", False),
+        ("MIT WITH Some-exception", False),
+    ],
+)
+def test_an_expression_is_allowed_as_spdx_means_it(expression: str, allowed: bool) -> None:
+    assert is_allowed(expression, ALLOWED) is allowed
+
+
+@pytest.mark.parametrize("expression", ["", "MIT MIT", "MIT AND", "(MIT", "MIT)", "OR MIT", "MIT; GPL"])
+def test_what_is_no_expression_is_refused(expression: str) -> None:
+    with pytest.raises(ParameterError):
+        is_allowed(expression, ALLOWED)
+
+
+class Package:
+    """A package as `importlib.metadata` describes it."""
+
+    def __init__(self, version: str, *fields: tuple[str, str]) -> None:
+        self.version, self.metadata = version, Message()
+        for name, value in fields:
+            self.metadata[name] = value
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ([("License-Expression", "MIT OR Apache-2.0"), ("License", "x")], "MIT OR Apache-2.0"),
+        ([("License", "Apache License 2.0")], "Apache-2.0"),
+        ([("License", "MIT")], "MIT"),
+        ([("License", "Dual License"), ("Classifier", "License :: OSI Approved :: MIT License")], "MIT"),
+        (
+            [("Classifier", f"License :: OSI Approved :: {n}") for n in ("MIT License", "BSD License")]
+            + [("Classifier", "Typing :: Typed")],
+            "BSD AND MIT",
+        ),
+        ([], None),
+    ],
+    ids=["expression", "word", "identifier", "vague word", "classifiers", "nothing"],
+)
+def test_a_package_says_its_licence_in_one_of_three_ways(
+    fields: list[tuple[str, str]], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata, "distribution", lambda name: Package("1.0", *fields))
+    assert licence_of("thing", "1.0") == expected
+    assert licence_of("thing", "1.1") is None  # another version is installed: its licence may be another
+
+
+def test_the_runner_of_this_project_uses_allowed_licences_only(project: Path) -> None:
+    lock = (project / "requirements" / "runner.lock").read_text(encoding="utf-8")
+    allowed = load(project, ("gates",)).gates.allowed_licences
+    assert allowed
+    passed = dependency_audit(lock, {}, allowed)
+    assert passed.passed, passed.evidence["problems"]
+    assert not dependency_audit(lock, {}, [one for one in allowed if one != "MPL-2.0"]).passed
 
 
 def test_without_a_lock_there_is_no_answer() -> None:

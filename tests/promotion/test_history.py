@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -177,7 +178,7 @@ def test_admitting_twice_is_once(office: Office) -> None:
 
 # -- what is refused, and writes nothing -------------------------------------------------------------------------------
 
-GIVEN = lambda **changes: record(A, "paper", **changes)  # noqa: E731
+GIVEN = partial(record, A, "paper")
 REFUSED: dict[str, tuple[Callable[[Office], Any], str]] = {
     "no record": (
         lambda office: office.ledger.advance("trend", A, None, key=OWNER, why="x"),

@@ -58,6 +58,9 @@ def test_a_faultless_runner_equals_research(
     assert report.summary().startswith("Paper equals research: 120 bars, 120 decisions")
     told = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert (told["equal"], told["differences"]) == (True, 0)
+    shown = report.to_metrics()
+    assert (shown["paper.equal"], shown["paper.differences"], shown["paper.bars"]) == (1.0, 0.0, 120.0)
+    assert shown["paper.equity"] == shown["paper.research_equity"] == report.paper_equity
 
 
 def test_no_trial_is_counted_and_the_journal_is_not_touched(
@@ -92,6 +95,7 @@ def test_one_planted_deviation_is_named(
     assert not report.equal
     assert report.differences == ((time, category, FIELDS.get(category, field), value, before[field]),)
     assert report.by_category[category] == 1
+    assert (report.to_metrics()["paper.equal"], report.to_metrics()[f"paper.differences.{category}"]) == (0.0, 1.0)
     assert f"at {time} ({category}): paper {value!r}, research {before[field]!r}" in report.summary()
     assert list(report.to_frame()["category"]) == [category]
     assert time in report._repr_html_()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import logging
 import math
 import os
@@ -20,12 +21,14 @@ import xgboost
 from prophet import Prophet
 from sklearn.ensemble import RandomForestClassifier
 
-from tests.promotion.support import FIGURES, trend
+from tests.promotion.support import FIGURES, synthetic_bars, trend
 from tradelib.backtest.decision import DecisionRule
+from tradelib.backtest.engine import replay
 from tradelib.backtest.trials import Trial, TrialLedger
 from tradelib.errors import DataError, LedgerError, ParameterError, TradelibError
 from tradelib.features.regime_model import RegimeModel
 from tradelib.models import save_model
+from tradelib.promotion.pictures import candidate_pictures
 from tradelib.promotion.place import VARIABLE
 from tradelib.promotion.registry import ANCHOR_TAG, EXPERIMENT, Registered, Registry
 from tradelib.promotion.tracking import KIND_TAG
@@ -329,6 +332,50 @@ def test_plots_are_files_that_mlflow_shows(store: Registry, shown: Registered) -
     files = client_of(store).list_artifacts(shown.run_id, "plots")
 
     assert [file.path for file in files] == ["plots/equity.png", "plots/surface.html"]
+
+
+def test_pictures_stand_in_the_grid_by_which_runs_are_compared(store: Registry, shown: Registered) -> None:
+    """MLflow's chart view lays `images/<key>+step+<step>+...` of several runs side by side."""
+    images = [file.path for file in client_of(store).list_artifacts(shown.run_id, "images")]
+
+    assert {path.removeprefix("images/").partition("+")[0] for path in images} == {"equity"}
+    assert sum(path.endswith(".png") for path in images) == 1
+
+
+def test_what_a_bundle_did_later_is_shown_in_the_run_that_it_came_from(store: Registry, shown: Registered) -> None:
+    import plotly.graph_objects as go
+
+    store.log_metrics(shown.run_id, {"replay.equal_share": 1.0, "paper.equity": math.nan})
+    store.log_plots(shown.run_id, {"live_difference": go.Figure(go.Scatter(y=[3, 4]))})
+
+    assert client_of(store).get_run(shown.run_id).data.metrics["replay.equal_share"] == 1.0
+    files = [file.path for file in client_of(store).list_artifacts(shown.run_id, "plots")]
+    assert files == ["plots/equity.png", "plots/live_difference.html", "plots/surface.html"]
+
+
+def test_the_pictures_of_a_candidate_show_equity_trades_and_months() -> None:
+    result = replay(trend(), synthetic_bars())
+    pictures = candidate_pictures(result)
+
+    assert list(pictures) == ["equity", "price", "monthly"]
+    (above, below), (price,), (monthly,) = (pictures[name].axes for name in pictures)
+    assert above.lines[0].get_ydata()[-1] == result.equity.iloc[-1]
+    assert below.get_ylabel() == "drawdown, %"
+    bought, sold = (points.get_offsets() for points in price.collections)
+    for side, points in (("buy", bought), ("sell", sold)):
+        assert list(points[:, 1]) == list(result.fills.loc[result.fills["side"] == side, "price"])
+    march = float((1.0 + result.returns.loc["2020-03"]).prod() - 1.0)
+    shown = {(text.get_position()): text.get_text() for text in monthly.texts}
+    assert shown[2, 0] == f"{march * 100.0:.1f}"
+
+
+def test_the_same_result_gives_the_same_picture() -> None:
+    files = []
+    for _ in range(2):
+        picture, file = candidate_pictures(replay(trend(), synthetic_bars()))["price"], io.BytesIO()
+        picture.savefig(file, metadata={"Software": None})
+        files.append(file.getvalue())
+    assert files[0] == files[1]
 
 
 def test_the_model_that_a_rule_carries_is_told_in_tags(store: Registry, first: Registered) -> None:

@@ -43,6 +43,7 @@ def test_a_faultless_journal_is_decided_again(promotion: Promotion, entries: Ent
     assert (report.share, report.decisions, report.first_deviation) == (1.0, 120, None)
     assert report.summary().startswith("Replay equals the journal: 120 decisions from 2020-07-18")
     assert replay_equality(report).passed
+    assert report.to_metrics() == {"replay.decisions": 120.0, "replay.equal_share": 1.0}
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["share"] == 1.0
     assert sum(body["quantity"] != 0.0 for body in bodies(entries, journal.DECISION)) > 10
 

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import ccxt
 import ccxt.async_support
+import ccxt.pro
 import numpy as np
 import pandas as pd
 
@@ -66,7 +67,8 @@ def _pointed(client: Any, url: str) -> Any:
     def moved(tree: Any) -> Any:
         if isinstance(tree, dict):
             return {name: moved(branch) for name, branch in tree.items()}
-        return url + "/" + tree.split("/", 3)[3] if tree.count("/") > 2 else url
+        host = url.replace("http://", "ws://") if tree.startswith("ws") else url
+        return host + "/" + tree.split("/", 3)[3] if tree.count("/") > 2 else host
 
     client.urls["api"] = moved(client.urls["api"])
     return client
@@ -85,6 +87,11 @@ def client(url: str, *, key: str = KEY, secret: str = SECRET, **options: Any) ->
 def async_client(url: str, *, key: str = KEY, secret: str = SECRET, **options: Any) -> Any:
     """The real asynchronous ccxt client, talking to the venue."""
     return _pointed(ccxt.async_support.binance(_settings(key, secret, options)), url)
+
+
+def pro_client(url: str, *, key: str = KEY, secret: str = SECRET, **options: Any) -> Any:
+    """The real ccxt.pro client, REST and WebSocket, talking to the venue."""
+    return _pointed(ccxt.pro.binance(_settings(key, secret, options)), url)
 
 
 def ask(

@@ -15,7 +15,7 @@ from tests.backtest.support import simulate
 from tests.venue.support import DAY, FIRST, exchange, market, recorded
 from tradelib.backtest import book, kernel
 from tradelib.errors import DataError, ParameterError, VenueError
-from tradelib.venue.exchange import Kline, Order, PaperExchange, Reason, Refusal
+from tradelib.venue.exchange import Kline, NewOrder, PaperExchange, Reason, Refusal
 
 SPX = "SPXUSDT"
 
@@ -247,8 +247,8 @@ def test_a_buy_and_a_sell_are_the_kernels_numbers() -> None:
     bought = venue.place_market_order(SPX, 1, Decimal("12.34"), "one")
     price = kernel.fill_price(bars["open"].iloc[3], 1.0, 0.0007)
     paid = kernel.fee(12.34, price, 0.0013)
-    assert bought.fill is not None
-    assert (bought.status, bought.fill.price, bought.fill.fee, bought.fill.time) == ("FILLED", price, paid, day(3))
+    (fill,) = bought.fills
+    assert (bought.status, fill.price, fill.fee, fill.time) == ("FILLED", price, paid, day(3))
     assert venue.cash == kernel.cash_after(10_000.0, 12.34, price, paid)
     venue.klines(SPX)
     venue.klines(SPX, day(2) + 1)
@@ -281,8 +281,7 @@ def test_any_sequence_of_orders_leaves_what_a_replay_through_the_kernel_leaves(d
                     venue.place_market_order(SPX, side, Decimal(lots) / 100)
                 assert refused.value.reason is (Reason.MINIMUM_NOTIONAL if below else Reason.BALANCE)
                 continue
-            fill = venue.place_market_order(SPX, side, Decimal(lots) / 100).fill
-            assert fill is not None
+            (fill,) = venue.place_market_order(SPX, side, Decimal(lots) / 100).fills
             assert (fill.price, fill.fee) == (price, paid)
             cash, position = kernel.cash_after(cash, quantity, price, paid), round(position + quantity, 2)
             fees, spent = fees + paid, spent + quantity * price
@@ -346,7 +345,7 @@ def test_after_the_last_bar_an_order_expires_unfilled() -> None:
     venue = exchange(recorded(5), start=4, pace="manual")
     venue.step()
     order = venue.place_market_order(SPX, 1, Decimal(1))
-    assert (order.status, order.fill, venue.cash, venue.positions) == ("EXPIRED", None, 100_000.0, {"SPX": 0.0})
+    assert (order.status, order.fills, venue.cash, venue.positions) == ("EXPIRED", (), 100_000.0, {"SPX": 0.0})
 
 
 def test_between_two_bars_of_a_market_an_order_expires_unfilled() -> None:
@@ -384,10 +383,9 @@ def test_a_client_order_id_is_unique_among_open_orders_only() -> None:
     venue = exchange()
     first = venue.place_market_order(SPX, 1, Decimal(1), "mine")
     second = venue.place_market_order(SPX, 1, Decimal(1), "mine")
-    assert venue.find_order(SPX, client_order_id="mine") == second
-    assert venue.find_order(SPX, order_id=first.order_id) == first
-    resting = Order(3, "resting", SPX, 1, 1.0, venue.clock, "NEW", None)
-    venue.open_orders[resting.client_order_id] = resting
+    assert venue.order(SPX, client_order_id="mine") == second
+    assert venue.order(SPX, order_id=first.order_id) == first
+    venue.place(NewOrder(SPX, 1, "limit", Decimal(1), Decimal(50), client_order_id="resting"))
     with pytest.raises(Refusal, match="open order"):
         venue.place_market_order(SPX, 1, Decimal(1), "resting")
 
@@ -403,14 +401,14 @@ def test_unknown_orders_and_symbols_are_refused() -> None:
         ("BTCUSDT", 1, None),
     ]:
         with pytest.raises(Refusal, match="unknown order"):
-            venue.find_order(symbol, number, name)
+            venue.order(symbol, number, name)
     with pytest.raises(Refusal, match="unknown symbol"):
         venue.klines("ETHUSDT")
     twin = venue.place_market_order("BTCUSDT", 1, Decimal(1), "mine")
-    assert venue.find_order("BTCUSDT", client_order_id="mine") == twin
-    assert venue.find_order(SPX, client_order_id="mine") == order
+    assert venue.order("BTCUSDT", client_order_id="mine") == twin
+    assert venue.order(SPX, client_order_id="mine") == order
     with pytest.raises(Refusal, match="not open"):
-        venue.cancel_order(SPX, order.order_id)
+        venue.cancel(SPX, order.order_id)
 
 
 # What cannot be served
@@ -449,7 +447,7 @@ def test_venues_that_cannot_be() -> None:
         ([market(), market()], {}, "SPX/USDT is given twice"),
         ([market(), market(symbol="SPX/EUR")], {}, "different currencies"),
         ([market(daily), market(hourly, "BTC/USDT")], {}, "1h bars and SPX/USDT 1d bars"),
-        ([market()], {"pace": "fast"}, "pace 'fast' is unknown: use one of poll, manual, real"),
+        ([market()], {"pace": "fast"}, "pace 'fast' is unknown: use one of poll, manual, real, live"),
         ([market()], {"cash": float("nan")}, "cash is nan"),
     ]
     for markets, options, message in cases:

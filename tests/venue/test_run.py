@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -86,4 +87,79 @@ def test_what_cannot_be_served_is_refused_before_it_listens(
     said: list[str] = []
     with pytest.raises(TradelibError, match=message):
         run_venue(**{"bars": [bars_file], "announce": said.append, **change})
+    assert said == []
+
+
+def started(*arguments: Any) -> tuple[subprocess.Popen[str], int, str]:
+    """`tradelib venue` as a process that listens; its port and what it announced."""
+    environment = {**os.environ, "TRADELIB_API_KEY": KEY, "TRADELIB_API_SECRET": SECRET}
+    command = [str(Path(sys.executable).with_name("tradelib")), "venue", "--port", "0", *map(str, arguments)]
+    venue = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert venue.stdout is not None
+    line = ""
+    while "127.0.0.1:" not in line:
+        line = venue.stdout.readline()
+        assert line, "the venue ended before it listened"
+    return venue, int(line.split("127.0.0.1:")[1].split(":")[0]), line
+
+
+def test_a_killed_venue_comes_back_with_its_account_and_its_faults(bars_file: Path, tmp_path: Path) -> None:
+    plan, state = tmp_path / "plan.json", tmp_path / "account.json"
+    plan.write_text('{"seed": 1, "faults": [{"kind": "status", "on": "account", "status": 503, "times": 1}]}')
+    given = (bars_file, "--symbol", "SPX/USDT", "--pace", "manual", "--faults", plan, "--state", state)
+    order = {"symbol": "SPXUSDT", "side": "BUY", "type": "MARKET", "quantity": "2"}
+    venue, port, _ = started(*given)
+    with venue:
+        assert ask(port, "/api/v3/account", secret=SECRET)[0] == 503
+        assert ask(port, "/api/v3/order", order, method="POST", secret=SECRET)[0] == 200
+        until = time.monotonic() + 10.0
+        while not state.exists():
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        venue.kill()
+    venue, port, _ = started(*given)
+    with venue:
+        assert ask(port, "/api/v3/account", secret=SECRET)[0] == 503  # the plan begins anew
+        rows = ask(port, "/api/v3/account", secret=SECRET)[1]["balances"]
+        venue.terminate()
+    assert rows[1] == {"asset": "SPX", "free": "2.0", "locked": "0"}
+
+
+def test_recorded_trades_make_a_market_in_real_time(tmp_path: Path) -> None:
+    path = tmp_path / "trades.csv"
+    lines = [f"{FIRST + 20_000 * n},{100 + n},1" for n in range(12)]
+    path.write_text("\n".join(["time,price,quantity", *lines]) + "\n")
+    venue, port, line = started(
+        path, "--symbol", "BTC/USDT", "--timeframe", "1m", "--pace", "real", "--seconds-per-bar", "0.01"
+    )
+    with venue:
+        assert "BTCUSDT" in line
+        until = time.monotonic() + 10.0
+        while not ask(port, "/venue/v1/clock")[1]["finished"]:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        rows = ask(port, "/api/v3/klines", {"symbol": "BTCUSDT", "interval": "1m"})[1]
+        venue.terminate()
+    found = [[float(value) for value in row[1:6]] for row in rows[:2]]
+    assert found == [[100, 102, 100, 102, 3], [103, 105, 103, 105, 3]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"faults": "nowhere.json"}, "fault plan nowhere.json"),
+        ({"dialect": "morse"}, "dialect 'morse' is unknown"),
+        ({"timeframe": "1m", "symbols": None}, "names no market: give symbols"),
+        ({"live": "moonbase"}, "no exchange 'moonbase'"),
+        ({"live": "binance", "symbols": None}, "live public data needs symbols"),
+    ],
+)
+def test_settings_that_cannot_be_served(
+    bars_file: Path, change: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRADELIB_API_KEY", KEY)
+    monkeypatch.setenv("TRADELIB_API_SECRET", SECRET)
+    said: list[str] = []
+    with pytest.raises(TradelibError, match=message):
+        run_venue(**{"bars": [bars_file], "symbols": ["SPX/USDT"], "announce": said.append, **change})
     assert said == []

@@ -30,6 +30,7 @@ from tests.venue.support import (
 from tradelib.backtest import kernel
 from tradelib.errors import VenueError
 from tradelib.venue import PaperExchange, VenueServer, VenueThread
+from tradelib.venue.orders import NewOrder
 
 pytestmark = pytest.mark.integration
 SPX = "SPX/USDT"
@@ -68,8 +69,6 @@ def test_ccxt_reads_precision_and_limits(spot: Any) -> None:
     assert found["limits"]["amount"]["min"] == 0.01
     assert found["limits"]["cost"]["min"] == 5.0
     assert spot.amount_to_precision(SPX, 12.3456) == "12.34"
-    with pytest.raises(ccxt.InvalidOrder, match="limit is not a valid order type"):
-        spot.create_order(SPX, "limit", "buy", 1.0, 100.0)
 
 
 def test_klines_have_binances_shape(venue: VenueThread) -> None:
@@ -230,9 +229,15 @@ ORDER = {"symbol": "SPXUSDT", "side": "BUY", "type": "MARKET", "quantity": "1"}
         ({"symbol": "ABCUSDT"}, -1121, "Invalid symbol."),
         ({"symbol": None}, -1102, "Mandatory parameter 'symbol'"),
         ({"side": "HOLD"}, -1117, "Invalid side."),
-        ({"type": "LIMIT", "price": "1", "timeInForce": "GTC"}, -1116, "LIMIT is not supported yet: send MARKET."),
+        ({"type": "TRAILING"}, -1116, "Invalid orderType."),
+        ({"type": "LIMIT", "price": "1"}, -1102, "Mandatory parameter 'timeInForce'"),
+        ({"type": "LIMIT", "timeInForce": "GTC"}, -1102, "Mandatory parameter 'price'"),
+        ({"type": "LIMIT", "timeInForce": "GTD", "price": "1"}, -1115, "Invalid timeInForce."),
+        ({"type": "STOP_LOSS", "stopPrice": "90", "price": "1"}, -1106, "'price' sent when not required."),
+        ({"type": "LIMIT", "timeInForce": "GTC", "price": "0"}, -1013, "Invalid price."),
+        ({"type": "LIMIT", "timeInForce": "GTC", "price": "1.000000001"}, -1111, "too much precision"),
         ({"price": "1"}, -1106, "'price' sent when not required."),
-        ({"quoteOrderQty": "10"}, -1106, "'quoteOrderQty' sent when not required. Orders are sent by base quantity."),
+        ({"quoteOrderQty": "10"}, -1128, "Combination of optional parameters invalid."),
         ({"quantity": None}, -1102, "Mandatory parameter 'quantity'"),
         ({"quantity": "1.000000001"}, -1111, "too much precision"),
         ({"quantity": "0.015"}, -1013, "Filter failure: LOT_SIZE"),
@@ -255,8 +260,7 @@ def test_orders_that_are_refused_change_nothing(
 
 
 def test_an_open_orders_id_is_a_duplicate(venue: VenueThread) -> None:
-    resting = venue.exchange.place_market_order("SPXUSDT", 1, Decimal(1), "mine")
-    venue.exchange.open_orders["mine"] = resting
+    venue.exchange.place(NewOrder("SPXUSDT", 1, "limit", Decimal(1), Decimal(50), client_order_id="mine"))
     status, reply = ask(
         venue.port, "/api/v3/order", {**ORDER, "newClientOrderId": "mine"}, method="POST", secret=SECRET
     )
@@ -322,15 +326,19 @@ def test_bytes_that_are_no_text_are_a_wrong_signature(venue: VenueThread) -> Non
     assert ask(venue.port, "/api/v3/order", method="POST", body=b"x" * 70_000)[0] == 413
 
 
-def test_a_replayed_request_is_accepted_inside_its_window_only() -> None:
+def test_a_replayed_order_is_refused_inside_its_window_and_after_it() -> None:
     now = [1_700_000_000_000]
     with serve(exchange(), now=lambda: now[0]) as venue:
         order = {**ORDER, "timestamp": now[0], "recvWindow": 3_000}
-        statuses = []
+        codes = []
         for later in (0, 3_000, 1):
             now[0] += later
-            statuses.append(ask(venue.port, "/api/v3/order", order, method="POST", secret=SECRET)[0])
-        assert statuses == [200, 200, 400]
+            codes.append(ask(venue.port, "/api/v3/order", order, method="POST", secret=SECRET)[1].get("code"))
+        assert codes == [None, -2010, -2010]
+        now[0] += 120_000
+        assert ask(venue.port, "/api/v3/order", order, method="POST", secret=SECRET)[1]["code"] == -1021
+        again = {**order, "timestamp": now[0]}
+        assert ask(venue.port, "/api/v3/order", again, method="POST", secret=SECRET)[0] == 200
         assert len(venue.exchange.orders) == 2
 
 
@@ -341,7 +349,7 @@ def test_web_pages_are_turned_away(venue: VenueThread) -> None:
 
 
 def test_paths_that_are_not_served(venue: VenueThread) -> None:
-    assert ask(venue.port, "/api/v3/depth")[0] == 404
+    assert ask(venue.port, "/api/v3/nothing")[0] == 404
     assert ask(venue.port, "/api/v3/klines", method="POST")[0] == 405
 
 

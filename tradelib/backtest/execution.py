@@ -36,6 +36,7 @@ __all__ = [
     "new_order",
     "others",
     "refresh_window",
+    "take_fill",
     "trail",
     "wanted",
     "watch_margins",
@@ -576,6 +577,25 @@ def _settle(m: Machine, tape: Tape, t: int, k: int, quantity: float, price: floa
     if m.orders[k, book.SPACING] > 0.0:
         _rearm(m, k, t)
     refresh_window(m.orders, m.assets, a)
+
+
+@jit(_nrt=False)
+def take_fill(m: Machine, tape: Tape, t: int, k: int, quantity: float, price: float, paid: float, maker: bool) -> None:
+    """Book a fill of order `k` that took place elsewhere, for a fee of `paid`: it is not asked whether it may be.
+
+    What is left of the order goes on working, unless it belongs to a position that is closed by now.
+    """
+    a, asked, linked = int(m.orders[k, book.ASSET]), m.orders[k, book.QUANTITY], m.orders[k, book.KIND] != book.MARKET
+    left = position_after(wanted(m, k, m.assets[a, book.POSITION]), -quantity, m.terms[a, book.LOTS])
+    _book_fill(m, t, -1, k, quantity, price, price, paid, maker)
+    _settle(m, tape, t, k, quantity, price, paid)
+    dead = m.orders[k, book.ATTACHED] > 0.0 and m.assets[a, book.POSITION] == 0.0
+    if left * quantity <= 0.0 or dead:
+        return
+    m.orders[k, book.QUANTITY] = asked if math.isnan(asked) else left
+    m.orders[k, book.STATUS], m.orders[k, book.FILL_BAR] = book.WORKING, math.nan
+    if linked:
+        link(m, k)
 
 
 @jit(_nrt=False, forceinline=True)

@@ -90,7 +90,7 @@ def glide(
     high, low, close, targeted = tape.high_line, tape.low_line, tape.close_line, wanted.shape[0] > 0
     position, cash, blocked = assets[0, book.POSITION], account[book.CASH], assets[0, book.BLOCKED]
     resting, floor, ceiling = m.counts[book.LINKED] > 0, assets[0, book.FLOOR], assets[0, book.CEILING]
-    retry = t
+    retry, slips = t, m.terms[0, book.IMPACT] > 0.0
     while t < stop:
         if targeted and blocked == 0.0 and t >= retry:
             far = stop
@@ -117,7 +117,8 @@ def glide(
                 break
             elif target * blocked <= 0.0:
                 blocked = 0.0
-        if resting and (high[t] > assets[0, book.HIGHEST] or low[t] < assets[0, book.LOWEST]):
+        traded = not slips or tape.volume[t, 0] > 0.0
+        if resting and traded and (high[t] > assets[0, book.HIGHEST] or low[t] < assets[0, book.LOWEST]):
             follow(orders, assets, 0, high[t], low[t], close[t], math.inf)
             floor, ceiling = assets[0, book.FLOOR], assets[0, book.CEILING]
         equities[t - first] = worth

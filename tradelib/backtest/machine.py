@@ -46,9 +46,29 @@ from tradelib.backtest.walk import expire, follow, walk
 from tradelib.risk import judging
 from tradelib.risk.judging import close_bar, protect
 
-__all__ = ["Simulation", "advance", "flat", "make_tape", "resume", "simulate"]
+__all__ = [
+    "ALL",
+    "Simulation",
+    "advance",
+    "carry",
+    "decide",
+    "ends_in_time",
+    "fill_queue",
+    "flat",
+    "has_room",
+    "hold",
+    "holding_costs",
+    "is_settled",
+    "make_tape",
+    "mark",
+    "may_refuse",
+    "meet_orders",
+    "resume",
+    "rows_per_order",
+    "simulate",
+]
 
-_ALL, _REDUCING, _ADDING = range(3)
+ALL, _REDUCING, _ADDING = range(3)
 """Which decisions are looked at: with limits first those that reduce a position, then those that need room."""
 
 
@@ -63,7 +83,7 @@ class Simulation(NamedTuple):
 
 
 @jit(_nrt=False)
-def _has_room(m: Machine, script: np.ndarray, spawn: int) -> bool:
+def has_room(m: Machine, script: np.ndarray, spawn: int) -> bool:
     """True while the tables can take whatever one bar, or finer bar, may bring: `spawn` rows of each order."""
     assets, due = m.assets.shape[0], script.shape[0] - m.counts[book.SCRIPTED]
     orders = (m.counts[book.QUEUED] + m.counts[book.LINKED] + assets) * spawn + 3 * assets + 2 * due + 8
@@ -77,7 +97,7 @@ def _has_room(m: Machine, script: np.ndarray, spawn: int) -> bool:
 
 
 @jit(_nrt=False)
-def _spawn(m: Machine, script: np.ndarray) -> int:
+def rows_per_order(m: Machine, script: np.ndarray) -> int:
     """Most rows that one order may cost within a walk: itself, the half of a flip that is refused, the exits of the
     position it opens, once more those after each scale-in, liquidation; and a grid's order may come back on each of the
     walk's legs."""
@@ -137,7 +157,7 @@ def _goes_after(m: Machine, i: int, k: int, value: float) -> bool:
 
 
 @jit(_nrt=False, forceinline=True)
-def _fill_queue(m: Machine, tape: Tape, t: int) -> None:
+def fill_queue(m: Machine, tape: Tape, t: int) -> None:
     """Market orders meet the open of bar `t`."""
     if m.counts[book.QUEUED] > 1:
         _sort_queue(m, tape, t)
@@ -168,7 +188,7 @@ def _walk_bar(m: Machine, tape: Tape, script: np.ndarray, t: int, spawn: int) ->
         start, stop = tape.fine_first[t] + m.counts[book.WALKED], tape.fine_first[t + 1]
     finer = start < stop
     for row in range(start, stop if finer else start + 1):
-        if finer and m.counts[book.LINKED] > 0 and row > start and not _has_room(m, script, spawn):
+        if finer and m.counts[book.LINKED] > 0 and row > start and not has_room(m, script, spawn):
             m.counts[book.WALKED] = row - tape.fine_first[t]
             return False
         for i in range(m.assets.shape[0]):
@@ -197,7 +217,7 @@ def _walk_symbol(
 
 
 @jit(_nrt=False)
-def _carry(m: Machine, tape: Tape, t: int) -> None:
+def carry(m: Machine, tape: Tape, t: int) -> None:
     """What a position costs by being held over the bar: funding inside of it, borrowed assets, borrowed cash."""
     for a in range(m.assets.shape[0]):
         position, close = m.assets[a, book.POSITION], tape.close[t, a]
@@ -218,7 +238,7 @@ def _fund_at_open(m: Machine, tape: Tape, t: int) -> None:
 
 
 @jit(_nrt=False, forceinline=True)
-def _mark(assets: np.ndarray, close: np.ndarray, t: int, cash: float) -> tuple[float, float]:
+def mark(assets: np.ndarray, close: np.ndarray, t: int, cash: float) -> tuple[float, float]:
     """Equity and gross exposure at the close, summed in four lanes that do not wait for each other."""
     whole = assets.shape[0] - assets.shape[0] % 4
     first = second = third = fourth = exposure = more = 0.0
@@ -250,7 +270,7 @@ def _check_margin(m: Machine, tape: Tape, t: int, worth: float, exposure: float)
                 lost = m.rules[book.LIQUIDATION_RATE] * m.orders[k, book.PAID_PRICE] * abs(m.orders[k, book.QUANTITY])
                 if lost > 0.0:
                     enter_cash(m, t, a, book.LIQUIDATION_FEE, -lost)
-    return _mark(m.assets, tape.close, t, m.account[book.CASH])[0]
+    return mark(m.assets, tape.close, t, m.account[book.CASH])[0]
 
 
 @jit(_nrt=False)
@@ -418,10 +438,10 @@ def _follow_script(m: Machine, tape: Tape, script: np.ndarray, t: int, worth: fl
 
 
 @jit(_nrt=False, forceinline=True)
-def _decide(m: Machine, tape: Tape, target: np.ndarray, t: int, a: int, worth: float, plain: bool, turn: int) -> None:
+def decide(m: Machine, tape: Tape, target: np.ndarray, t: int, a: int, worth: float, plain: bool, turn: int) -> None:
     """Turn the target of symbol `a` known at the close of `t` into a market order. `plain`: nothing can forbid it.
 
-    `turn`: _ALL, or which orders are placed now. A symbol that leaves anyway trades from zero: an entry on the other
+    `turn`: ALL, or which orders are placed now. A symbol that leaves anyway trades from zero: an entry on the other
     side, or by an event, fills at the same open; a weight of the side that leaves asks for nothing.
     """
     aim, position, close = target[t, a], m.assets[a, book.EXPECTED], tape.close[t, a]
@@ -440,7 +460,7 @@ def _decide(m: Machine, tape: Tape, target: np.ndarray, t: int, a: int, worth: f
         if plain:
             _queue(m, a, quantity, book.SIGNAL, t)
             m.assets[a, book.EXPECTED] = position_after(position, quantity, lots)
-        elif turn == _ALL or (turn == _ADDING) == is_adding(position, quantity):
+        elif turn == ALL or (turn == _ADDING) == is_adding(position, quantity):
             _place(m, tape, t, new_order(m, a, book.MARKET, quantity, book.SIGNAL, t), worth)
     elif turn != _REDUCING and (lots > 0.0 or minimum > 0.0) and (t == 0 or target[t - 1, a] != aim):
         _record_small(m, aim if m.rules[book.IN_UNITS] == 1.0 else aim * max(worth, 0.0) / close, a, t)
@@ -459,7 +479,7 @@ def _record_small(m: Machine, aim: float, a: int, t: int) -> None:
 
 
 @jit(_nrt=False)
-def _is_settled(assets: np.ndarray, a: int, aim: float, worth: float, drifts: bool) -> bool:
+def is_settled(assets: np.ndarray, a: int, aim: float, worth: float, drifts: bool) -> bool:
     """True when target `aim` obviously asks for nothing, so that the common bar stays short."""
     position = assets[a, book.EXPECTED]
     if aim != aim:
@@ -478,8 +498,8 @@ def _decide_in_turns(m: Machine, tape: Tape, target: np.ndarray, t: int, worth: 
     for turn in range(_REDUCING, _ADDING + 1):
         for i in range(0 if _is_silent(target, t) else target.shape[1]):
             a = int(m.assets[i, book.NEXT_TURN])
-            if not _is_settled(m.assets, a, target[t, a], worth, drifts):
-                _decide(m, tape, target, t, a, worth, False, turn)
+            if not is_settled(m.assets, a, target[t, a], worth, drifts):
+                decide(m, tape, target, t, a, worth, False, turn)
 
 
 @jit(_nrt=False)
@@ -510,7 +530,7 @@ def _is_quiet(assets: np.ndarray, high: np.ndarray, low: np.ndarray, t: int) -> 
 
 
 @jit(_nrt=False)
-def _restricts(m: Machine) -> bool:
+def may_refuse(m: Machine) -> bool:
     """True when a policy may refuse an entry: its distance is not known yet, or its level lies on the wrong side."""
     for p in range(m.policies.shape[0]):
         if _needs_atr(m, p) or m.policies[p, book.STOP_UNIT] == book.LEVEL_ITSELF:
@@ -524,7 +544,7 @@ def _restricts(m: Machine) -> bool:
 
 
 @jit(_nrt=False)
-def _ends_in_time(m: Machine) -> bool:
+def ends_in_time(m: Machine) -> bool:
     for p in range(m.policies.shape[0]):
         if m.policies[p, book.EXIT_AFTER] != math.inf:
             return True
@@ -532,7 +552,7 @@ def _ends_in_time(m: Machine) -> bool:
 
 
 @jit(_nrt=False)
-def _carries(m: Machine, tape: Tape) -> bool:
+def holding_costs(m: Machine, tape: Tape) -> bool:
     """True when holding costs something."""
     if tape.funding_inside.shape[0] > 0 or m.rules[book.INTEREST_RATE] > 0.0:
         return True
@@ -543,7 +563,7 @@ def _carries(m: Machine, tape: Tape) -> bool:
 
 
 @jit(_nrt=False, forceinline=True)
-def _rest(m: Machine, tape: Tape, script: np.ndarray, t: int, spawn: int) -> bool:
+def meet_orders(m: Machine, tape: Tape, script: np.ndarray, t: int, spawn: int) -> bool:
     """Resting orders over bar `t`: they act, their levels follow, their time runs out; False if tables are full."""
     if not _walk_bar(m, tape, script, t, spawn):
         return False
@@ -554,7 +574,7 @@ def _rest(m: Machine, tape: Tape, script: np.ndarray, t: int, spawn: int) -> boo
 
 
 @jit(_nrt=False)
-def _hold(m: Machine, tape: Tape, t: int, worth: float, exposure: float) -> float:
+def hold(m: Machine, tape: Tape, t: int, worth: float, exposure: float) -> float:
     """What the close brings besides being marked: margin, limits, time exits; returns the equity after it."""
     if m.rules[book.MAINTENANCE] > 0.0:
         if exposure > 0.0:
@@ -586,8 +606,8 @@ def advance(
     from bar `first` on.
     """
     account, assets, counts, close = m.account, m.assets, m.counts, tape.close
-    limited, timed, carries, spawn = is_limited(m), _ends_in_time(m), _carries(m, tape), _spawn(m, script)
-    plain = not limited and not timed and not _restricts(m)
+    limited, timed, carries, spawn = is_limited(m), ends_in_time(m), holding_costs(m, tape), rows_per_order(m, script)
+    plain = not limited and not timed and not may_refuse(m)
     margined, funded = m.rules[book.MAINTENANCE] > 0.0, tape.funding_open.shape[0] > 0
     attended = limited or timed or margined or m.tiers.shape[0] > 0
     account[book.LIMITED] = 1.0 if limited else 0.0
@@ -606,7 +626,7 @@ def advance(
                 break
         if counts[book.ORDERS] + counts[book.ENTRIES] + counts[book.FILLS] != rows:
             rows = counts[book.ORDERS] + counts[book.ENTRIES] + counts[book.FILLS]
-            if not _has_room(m, script, spawn):
+            if not has_room(m, script, spawn):
                 break
         worth = account[book.CASH]
         if t >= first:
@@ -614,18 +634,18 @@ def advance(
                 if funded:
                     _fund_at_open(m, tape, t)
                 if counts[book.QUEUED] > 0:
-                    _fill_queue(m, tape, t)
+                    fill_queue(m, tape, t)
                 if margined:
                     watch_margins(m, tape, t, -1)
             acts = counts[book.LINKED] > 0 and (finer or not _is_quiet(assets, tape.high, tape.low, t))
-            if acts and not _rest(m, tape, script, t, spawn):
+            if acts and not meet_orders(m, tape, script, t, spawn):
                 break
             counts[book.WALKED] = 0
             if carries:
-                _carry(m, tape, t)
-            worth, exposure = _mark(assets, close, t, account[book.CASH])
+                carry(m, tape, t)
+            worth, exposure = mark(assets, close, t, account[book.CASH])
             if attended:
-                worth = _hold(m, tape, t, worth, exposure)
+                worth = hold(m, tape, t, worth, exposure)
             equities[t - first] = worth
             if exposure > 0.0:
                 account[book.IN_MARKET] += 1.0
@@ -633,8 +653,8 @@ def advance(
             _decide_in_turns(m, tape, target, t, worth, drifts)
         for i in range(0 if in_turns or _is_silent(target, t) else count):
             a = int(m.assets[i, book.NEXT_TURN])
-            if not _is_settled(assets, a, target[t, a], worth, drifts):
-                _decide(m, tape, target, t, a, worth, plain, _ALL)
+            if not is_settled(assets, a, target[t, a], worth, drifts):
+                decide(m, tape, target, t, a, worth, plain, ALL)
         if counts[book.SCRIPTED] < script.shape[0]:
             _follow_script(m, tape, script, t, worth)
         t += 1

@@ -11,7 +11,7 @@ from tradelib.backtest.decision import DecisionRule
 from tradelib.data.timeframes import parse_timeframe
 from tradelib.errors import BundleError, ParameterError
 
-__all__ = ["NEEDS", "Execution", "needs_of"]
+__all__ = ["NEEDS", "PROVIDES", "Execution", "needs_of"]
 
 NEEDS = {
     "exits": "protective orders of every position: stops, targets, time",
@@ -22,6 +22,10 @@ NEEDS = {
     "order_reduction": "an order too large for the account is made smaller, not refused",
 }
 """What a bundle may need of a runner beyond market orders at the close of a bar, in this order."""
+
+PROVIDES: frozenset[str] = frozenset(NEEDS) - {"leverage"}
+"""Which of `NEEDS` the runner of this version can do. It stands here because promotion, which may not know the runner,
+must not seal what the runner would refuse; `tests/live` shows that each of them is true."""
 
 _RANGES = (
     ("lots_per_unit", 0.0, 1e18),
@@ -133,8 +137,11 @@ class Execution:
         return made
 
 
-def needs_of(rule: DecisionRule, execution: Execution) -> tuple[str, ...]:
-    """What a runner must do besides market orders so that it trades what research decided, in the order of `NEEDS`."""
+def needs_of(rule: DecisionRule, execution: Execution | Market) -> tuple[str, ...]:
+    """What a runner must do besides market orders so that it trades what research decided, in the order of `NEEDS`.
+
+    Of the terms only the market's count: leverage, and what becomes of an order that is too large.
+    """
     rests = rule.scale_in is not None and rule.scale_in.direction == "against"
     rests = rests or (rule.exits is not None and bool(rule.exits.take_profit))
     found = {

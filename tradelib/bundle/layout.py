@@ -75,16 +75,6 @@ class FileRecord:
     bytes: int
 
 
-def check_supported(rule: DecisionRule) -> None:
-    """`BundleError` for a rule with policies that the runner does not act on: it would trade something else."""
-    given = [name for name in ("exits", "scale_in", "limits") if getattr(rule, name) is not None]
-    if given:
-        raise BundleError(
-            f"The rule has {' and '.join(given)}, which the runner does not act on yet: it would hold what research "
-            "would have closed. Trade a rule without them."
-        )
-
-
 @dataclass(frozen=True, eq=False)
 class Bundle:
     """A folder whose every byte was verified when this object was made. See `load_bundle`."""

@@ -6,5 +6,5 @@ from tradelib.cli.base import app, main
 
 __all__ = ["app", "main"]
 
-for _module in ("research", "promotion", "operations", "keys"):  # the order in which the help shows them
+for _module in ("research", "promotion", "operations", "operators", "keys"):  # the order in which the help shows them
     import_module(f"tradelib.cli.{_module}")

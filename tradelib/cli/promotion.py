@@ -240,16 +240,18 @@ def diff(
 
 @app.command(rich_help_panel=_PANEL)
 def replay(journal: Journal, bundle: BundleName, as_json: AsJson = False) -> None:
-    """Decide again everything in a runner's journal. Exit code 1 where a single bit differs."""
+    """Decide again everything in a runner's journal; kept in the MLflow run. Exit code 1 where a single bit differs."""
     from tradelib.promotion import replay_journal
 
-    report = replay_journal(journal, find_bundle(bundle))
+    sealed = find_bundle(bundle)
+    report = replay_journal(journal, sealed)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=1))
     else:
         say(report.summary())
         if not report.equal:
             _frame(report.to_frame().head(20))
+    _show_in_run(sealed, report.to_metrics(), {})
     if not report.equal:
         raise typer.Exit(1)
 
@@ -271,9 +273,7 @@ def attribute(
         typer.echo(json.dumps(found.to_dict(), indent=1))
     else:
         _frame(found.to_frame().round(6).reset_index(), found.summary())
-    registry, registered = _registry(), sealed.provenance.get("registered")
-    if registry is not None and isinstance(registered, dict):
-        registry.log_metrics(registered["run_id"], found.to_metrics())
+    _show_in_run(sealed, found.to_metrics(), {"live_difference": found.plot()})
 
 
 @app.command(rich_help_panel=_PANEL)
@@ -321,6 +321,15 @@ def _agree(ledger: PromotionLedger, repair: bool) -> Reconciliation:
     from tradelib.promotion import reconcile
 
     return reconcile(ledger, project_root() / "bundles", _registry(), repair=repair)
+
+
+def _show_in_run(sealed: Bundle, metrics: dict[str, float], plots: dict[str, Any]) -> None:
+    """Add figures to the MLflow run that a bundle came from, where this project has its registry."""
+    registry, registered = _registry(), sealed.provenance.get("registered")
+    if registry is None or not isinstance(registered, dict) or registry.run_tags(registered["run_id"]) is None:
+        return
+    registry.log_metrics(registered["run_id"], metrics)
+    registry.log_plots(registered["run_id"], plots)
 
 
 def _registry() -> Registry | None:

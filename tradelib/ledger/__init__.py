@@ -5,5 +5,19 @@ from __future__ import annotations
 from tradelib.ledger.anchor import Anchor
 from tradelib.ledger.chain import GENESIS, Entry, Ledger, Verification, canonical, digest
 from tradelib.ledger.journal import open_journal
+from tradelib.ledger.segments import Backup, SegmentedLedger, backup_journal, restore_journal
 
-__all__ = ["GENESIS", "Anchor", "Entry", "Ledger", "Verification", "canonical", "digest", "open_journal"]
+__all__ = [
+    "GENESIS",
+    "Anchor",
+    "Backup",
+    "Entry",
+    "Ledger",
+    "SegmentedLedger",
+    "Verification",
+    "backup_journal",
+    "canonical",
+    "digest",
+    "open_journal",
+    "restore_journal",
+]

@@ -356,6 +356,13 @@ class Ledger:
             row = _by_key(connection, key)
         return None if row is None else _entry(row)
 
+    def starting(self, prefix: str) -> list[Entry]:
+        """The entries whose key starts with `prefix`, oldest first."""
+        query = "SELECT * FROM entry WHERE key >= ? AND key < ? ORDER BY sequence"
+        with self._database() as connection:
+            found = connection.execute(query, (prefix, prefix + "\U0010ffff")).fetchall()
+        return [_entry(_Row(*row)) for row in found]
+
     def count(self, kind: str | None = None) -> int:
         """How many entries there are (of `kind`)."""
         where, values = ("WHERE kind = ?", (kind,)) if kind is not None else ("", ())
@@ -375,9 +382,13 @@ class Ledger:
             found = connection.execute("SELECT hash FROM entry WHERE sequence = ?", (head[0],)).fetchone()
         return found is not None and found[0] == head[1]
 
+    def _newest(self) -> int:
+        with self._database() as connection:
+            return _head(connection)[0]
+
     def _rows(self, after: int, kind: str | None = None) -> Iterator[_Row]:
         where, values = ("AND kind = ?", (kind,)) if kind is not None else ("", ())
-        newest = self.head()[0]
+        newest = self._newest()
         query = f"SELECT * FROM entry WHERE sequence > ? AND sequence <= ? {where} ORDER BY sequence LIMIT {_PAGE}"
         while True:
             with self._database() as connection:
@@ -443,7 +454,7 @@ class Ledger:
 
     def _origin(self, row: _Row) -> int | None:
         """The sequence under which `row` was hashed, or None when its content itself was altered."""
-        newest = self.head()[0]
+        newest = self._newest()
         nearest = sorted(range(1, newest + 1_000), key=lambda sequence: abs(sequence - row.sequence))
         return next((sequence for sequence in nearest if _hash(row, sequence) == row.hash), None)
 

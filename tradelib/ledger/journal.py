@@ -5,7 +5,12 @@ that may happen once per bar or per order has a key, so a runner that was killed
 a replay that decides otherwise is refused by the ledger.
 
 The order of writing is the safety: the `intent` is on the disk before the socket is touched, the `order` follows when
-the venue's answer is known. An intent without a final order is an unknown outcome (`unresolved`).
+the venue's answer is known. An intent without a final order is an unknown outcome (`unresolved`). A cancel is written
+before it is asked for, too. What an order traded is the sum of its `fill` entries, one for each trade of the venue;
+`order` entries say how it stands, and repeat the sum.
+
+Every entry may carry more fields than the vocabulary asks for: an `intent` of a limit order its `price`, a final
+`order` its `filled_at`. Readers must not rely on them: journals of older versions do not have them.
 """
 
 from __future__ import annotations
@@ -17,31 +22,58 @@ from typing import Any
 
 from tradelib.errors import LedgerError
 from tradelib.ledger.chain import Entry, Ledger
+from tradelib.ledger.postgres import PostgresLedger, is_address
+from tradelib.ledger.segments import SegmentedLedger
 
 __all__ = [
+    "ADJUSTMENT",
+    "ARRIVAL",
+    "BACKUP",
     "BAR",
+    "BASELINE",
+    "CANCEL",
+    "CONFIG",
     "DECISION",
     "EQUITY",
+    "FILL",
     "FINAL_STATUSES",
+    "FOREIGN",
     "HALT",
+    "INCIDENT",
+    "INSTRUCTION",
     "INTENT",
+    "LATCH",
+    "OPERATOR",
     "ORDER",
     "ORDER_STATUSES",
+    "PURSE",
+    "RECONCILED",
+    "REFUSAL",
+    "SEGMENT",
+    "SNAPSHOT",
     "START",
     "STOP",
+    "TRIGGER",
     "VOCABULARY",
+    "WORKING_STATUSES",
     "bars",
     "bodies",
+    "cancels",
     "decisions",
     "entry_key",
     "equities",
+    "fills",
     "halts",
     "intents",
+    "latches",
     "open_journal",
     "orders",
     "record",
+    "standing",
+    "standing_of",
     "starts",
     "unresolved",
+    "working",
 ]
 
 START = "start"
@@ -52,10 +84,30 @@ ORDER = "order"
 EQUITY = "equity"
 HALT = "halt"
 STOP = "stop"
+INSTRUCTION = "instruction"
+REFUSAL = "refusal"
+ARRIVAL = "arrival"
+CANCEL = "cancel"
+TRIGGER = "trigger"
+FILL = "fill"
+BASELINE = "baseline"
+FOREIGN = "foreign"
+ADJUSTMENT = "adjustment"
+RECONCILED = "reconciled"
+LATCH = "latch"
+OPERATOR = "operator"
+CONFIG = "config"
+PURSE = "purse"
+SNAPSHOT = "snapshot"
+INCIDENT = "incident"
+SEGMENT = "segment"
+BACKUP = "backup"
 
-FINAL_STATUSES = frozenset({"filled", "rejected", "expired"})
+FINAL_STATUSES = frozenset({"filled", "canceled", "rejected", "expired"})
 """Statuses of an order after which nothing more happens to it."""
-ORDER_STATUSES = FINAL_STATUSES | {"open", "unknown"}
+WORKING_STATUSES = frozenset({"open", "partially_filled", "pending_cancel"})
+"""Statuses of an order that rests at the venue."""
+ORDER_STATUSES = FINAL_STATUSES | WORKING_STATUSES | {"unknown"}
 
 VOCABULARY: Mapping[str, frozenset[str]] = {
     START: frozenset(
@@ -71,6 +123,55 @@ VOCABULARY: Mapping[str, frozenset[str]] = {
     EQUITY: frozenset({"time", "cash", "position", "equity"}),
     HALT: frozenset({"reason"}),
     STOP: frozenset({"reason"}),
+    # What the decision asks for, before the gate and the execution schedule; numbers are floats, None where not needed.
+    INSTRUCTION: frozenset(
+        {"time", "symbol", "leg", "kind", "side", "quantity", "price", "stop_price", "group", "reduces", "reason"}
+    ),
+    # An instruction that the risk gate turned down; `rule` is the limit's name.
+    REFUSAL: frozenset({"time", "symbol", "leg", "rule", "reason"}),
+    # The market when the order was decided to be sent: what execution quality is measured against.
+    ARRIVAL: frozenset({"client_order_id", "at", "bid", "ask", "price"}),
+    # On the disk before the venue is asked to cancel.
+    CANCEL: frozenset({"client_order_id", "reason"}),
+    # The price of an order that the runner holds itself was reached; on the disk before the order is sent.
+    TRIGGER: frozenset({"client_order_id", "price"}),
+    # One trade of the venue: quantity is signed, fee in quote currency (None where it cannot be valued), fee_paid the
+    # venue's own amounts by currency as decimal text, filled_at the venue's time, maker None where it is not told
+    FILL: frozenset(
+        {
+            "client_order_id",
+            "venue_order_id",
+            "trade_id",
+            "symbol",
+            "quantity",
+            "price",
+            "fee",
+            "fee_paid",
+            "filled_at",
+            "maker",
+        }
+    ),
+    # What the account held when it was first seen, by asset, as decimal text. after: how far each journal had come;
+    # seen: time (epoch ms) and ids of the newest trades, by symbol
+    BASELINE: frozenset({"balances", "after", "seen"}),
+    # A trade on the account that no intent explains: somebody traded by hand.
+    FOREIGN: frozenset({"symbol", "trade_id", "venue_order_id", "quantity", "price", "fee_paid", "filled_at"}),
+    # An operator accounts for a deposit, a withdrawal or another difference; amount is decimal text.
+    ADJUSTMENT: frozenset({"asset", "amount", "by", "reason"}),
+    RECONCILED: frozenset({"cycles", "differences", "healed", "halted"}),
+    # scope: "symbol", "bundle" or "account"; subject: which; engaged: False is the authorised act of re-arming.
+    LATCH: frozenset({"scope", "subject", "engaged", "reason", "by"}),
+    OPERATOR: frozenset({"act", "subject", "reason", "by", "role"}),
+    CONFIG: frozenset({"digest", "settings"}),
+    # What a bundle is given to trade with (or loses): its purse is the sum of these and of its fills.
+    PURSE: frozenset({"cash", "position", "capital", "share", "reason"}),
+    # What a trader's book remembers right after the close of `time`: a restart goes on from there.
+    SNAPSHOT: frozenset({"time", "state"}),
+    # What went wrong around trading: a silent stream, a revised bar, an open circuit breaker, a degradation.
+    INCIDENT: frozenset({"what", "detail"}),
+    # The first entry of a file that continues another: see `tradelib.ledger.segments`.
+    SEGMENT: frozenset({"number", "file", "sequence", "hash"}),
+    BACKUP: frozenset({"folder", "sequence", "hash"}),
 }
 
 _KEYS = {
@@ -79,14 +180,29 @@ _KEYS = {
     INTENT: "intent:{client_order_id}",
     ORDER: "order:{client_order_id}:{status}",
     EQUITY: "equity:{time}",
+    INSTRUCTION: "instruction:{time}:{symbol}:{leg}",
+    REFUSAL: "refusal:{time}:{symbol}:{leg}",
+    ARRIVAL: "arrival:{client_order_id}",
+    CANCEL: "cancel:{client_order_id}",
+    TRIGGER: "trigger:{client_order_id}",
+    FILL: "fill:{client_order_id}:{trade_id}",
+    BASELINE: "baseline",
+    FOREIGN: "foreign:{symbol}:{venue_order_id}:{trade_id}",
+    SEGMENT: "segment:{number}",
 }
 
 
 def open_journal(
     path: str | os.PathLike[str], clock: Callable[[], datetime] | None = None, *, read_only: bool = False
 ) -> Ledger:
-    """The ledger at `path` with the runner's vocabulary. Errors and `clock` as in `Ledger`."""
-    return Ledger(path, clock=clock, vocabulary=VOCABULARY, read_only=read_only)
+    """The ledger at `path` with the runner's vocabulary. Errors and `clock` as in `Ledger`.
+
+    `path` is a file, continued by further ones where it was rotated (`tradelib.ledger.segments`), or the address of a
+    journal in PostgreSQL (`tradelib.ledger.postgres`).
+    """
+    if is_address(path):
+        return PostgresLedger(str(path), clock=clock, vocabulary=VOCABULARY, read_only=read_only)
+    return SegmentedLedger(path, clock=clock, vocabulary=VOCABULARY, read_only=read_only)
 
 
 def entry_key(kind: str, body: Mapping[str, Any]) -> str | None:
@@ -97,7 +213,7 @@ def entry_key(kind: str, body: Mapping[str, Any]) -> str | None:
         raise LedgerError(f"An entry of kind {kind!r} lacks {missing}: it has {sorted(body)}.") from None
 
 
-def record(journal: Ledger, kind: str, **body: Any) -> Entry:
+def record(journal: Ledger, kind: str, /, **body: Any) -> Entry:
     """Append an entry under its own key; durable on return.
 
     `record(journal, ORDER, client_order_id="...", status="filled", ...)`. Raises `LedgerError` on a field that is
@@ -147,6 +263,48 @@ def equities(journal: Ledger) -> list[dict[str, Any]]:
 def halts(journal: Ledger) -> list[dict[str, Any]]:
     """Each time the runner stopped trading for safety."""
     return bodies(journal, HALT)
+
+
+def fills(journal: Ledger) -> list[dict[str, Any]]:
+    """The venue's trades of our orders, each once."""
+    return bodies(journal, FILL)
+
+
+def cancels(journal: Ledger) -> list[dict[str, Any]]:
+    """Orders that the runner was about to cancel."""
+    return bodies(journal, CANCEL)
+
+
+def latches(journal: Ledger) -> dict[tuple[str, str], dict[str, Any]]:
+    """The newest word about each latch, by `(scope, subject)`; trading is off where `engaged` is True."""
+    return {(body["scope"], body["subject"]): body for body in bodies(journal, LATCH)}
+
+
+def standing(journal: Ledger) -> dict[str, dict[str, Any]]:
+    """How each order stands, by client order id: its final entry if there is one, else the newest."""
+    newest: dict[str, dict[str, Any]] = {}
+    for order in orders(journal):
+        if newest.get(order["client_order_id"], {}).get("status") not in FINAL_STATUSES:
+            newest[order["client_order_id"]] = order
+    return newest
+
+
+def standing_of(journal: Ledger, client_order_id: str) -> dict[str, Any] | None:
+    """How one order stands, without reading all of them: its final entry, else its newest, else None."""
+    found = [journal.get(f"order:{client_order_id}:{status}") for status in sorted(ORDER_STATUSES)]
+    there = sorted((entry for entry in found if entry is not None), key=lambda entry: entry.sequence)
+    final = [entry for entry in there if entry.body["status"] in FINAL_STATUSES]
+    return (final or there)[-1].body if there else None
+
+
+def working(journal: Ledger) -> list[dict[str, Any]]:
+    """Intents whose order rests at the venue, as far as the journal knows."""
+    stand = standing(journal)
+    return [
+        intent
+        for intent in intents(journal)
+        if stand.get(intent["client_order_id"], {}).get("status") in WORKING_STATUSES
+    ]
 
 
 def unresolved(journal: Ledger) -> list[dict[str, Any]]:

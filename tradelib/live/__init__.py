@@ -5,9 +5,22 @@ Importing this package loads no exchange client and no research package.
 
 from tradelib._lazy import attach
 
-__all__ = ["OrderState", "Patience", "RunSummary", "Runner", "Step", "make_client", "run_bundle"]
+__all__ = [
+    "Fleet",
+    "FleetSummary",
+    "OrderState",
+    "Patience",
+    "RunSummary",
+    "Runner",
+    "Step",
+    "make_client",
+    "run_bundle",
+    "run_bundles",
+]
 
 _HOMES = {
+    "Fleet": "fleet",
+    "FleetSummary": "summary",
     "OrderState": "orders",
     "Patience": "patience",
     "RunSummary": "summary",
@@ -15,6 +28,7 @@ _HOMES = {
     "Step": "summary",
     "make_client": "connection",
     "run_bundle": "runner",
+    "run_bundles": "fleet",
 }
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

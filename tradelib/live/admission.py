@@ -9,15 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tradelib.bundle import Bundle, TrustStore, load_bundle, reproduce_golden, verify_runtime
-from tradelib.bundle.execution import NEEDS
+from tradelib.bundle.execution import NEEDS, PROVIDES
 from tradelib.errors import BundleError, RunnerError
 from tradelib.ledger import Ledger, journal
 from tradelib.live.connection import MODES
 
 __all__ = ["PROVIDES", "admit_bundle", "admit_journal", "locked"]
-
-PROVIDES: frozenset[str] = frozenset()
-"""What this runner can do besides market orders at the close of a bar; see `tradelib.bundle.execution.NEEDS`."""
 
 
 def admit_bundle(

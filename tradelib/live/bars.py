@@ -2,27 +2,38 @@
 
 The history of a runner is the bundle's golden bars followed by the venue's bars. Where both speak of the same bar they
 must say the same, to the last bit; a bar counts as closed when the venue shows a later one; a bar that was taken once
-may never change. Anything else stops the runner before a decision is made of it.
+may never change. What contradicts that is asked again, because a venue may stumble for a moment; a contradiction that
+stays stops the trading of this market before a decision is made of it.
+
+The history is bounded: see `tradelib.bundle.window`. What has left the window is forgotten.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from tradelib.bundle.window import HistoryWindow
 from tradelib.data.bars import COLUMNS, content_digest
 from tradelib.data.timeframes import parse_timeframe
 from tradelib.errors import RunnerError
-from tradelib.live.patience import Insistence
+from tradelib.live.patience import Insistence, Unanswered
 
-__all__ = ["PAGE", "Bar", "BarFeed", "iso_time"]
+__all__ = ["PAGE", "Bar", "BarFeed", "Contradiction", "History", "iso_time"]
+
+Answer = TypeVar("Answer")
 
 PAGE = 1000
 """Bars per request, Binance's maximum."""
+
+
+class Contradiction(RunnerError):
+    """The venue contradicts itself, the bundle or the contract of bars."""
 
 
 class Bar(NamedTuple):
@@ -44,76 +55,218 @@ class Bar(NamedTuple):
         """The journal's entry."""
         return {"time": self.time, **dict(zip(COLUMNS, self[1:], strict=True))}
 
+    @classmethod
+    def from_body(cls, body: dict[str, Any]) -> Bar:
+        """The bar that `body` was written from."""
+        return cls(pd.Timestamp(body["time"]).value // 10**6, *(float(body[name]) for name in COLUMNS))
+
 
 def iso_time(milliseconds: int) -> str:
     """ISO-8601 UTC text of a time in epoch milliseconds."""
     return pd.Timestamp(milliseconds, unit="ms", tz="UTC").isoformat()
 
 
-class BarFeed:
-    """The bundle's golden bars, continued by the venue's closed bars of `symbol`.
+class History:
+    """The closed bars that decisions see: golden ones, then the venue's; what left the window is dropped.
 
-    `start` reads everything up to now, `poll` what closed since; both return the new closed bars, oldest first, and
-    raise `RunnerError` naming bar and field when the venue contradicts the bundle or itself.
+    `count` counts all bars since the first golden one, dropped ones too: it decides where the window begins.
     """
 
-    def __init__(self, client: Any, symbol: str, golden: pd.DataFrame, insistence: Insistence) -> None:
-        self.client = client
-        self.symbol = symbol
+    def __init__(self, golden: pd.DataFrame, window: HistoryWindow | None = None) -> None:
+        self.window = window or HistoryWindow(max(HistoryWindow.minimum, len(golden)))
+        self.count = len(golden)
         self.timeframe = str(golden.attrs["timeframe"])
-        self._step = parse_timeframe(self.timeframe).milliseconds
+        self.golden_last = _milliseconds(golden)[-1]
         self._endless = golden.attrs["calendar"] == "24/7"
+        self._step = parse_timeframe(self.timeframe).milliseconds
         self._attrs = dict(golden.attrs)
-        self._insistence = insistence
-        self._times = pd.DatetimeIndex(golden.index).as_unit("ns").asi8 // 1_000_000
-        self._values = golden[list(COLUMNS)].to_numpy(dtype=np.float64, copy=True)
-        self._count = len(golden)
-        self._golden_last = int(self._times[-1])
+        self._begin, room = 0, len(golden) + self.window.block
+        self._times = np.empty(room, np.int64)
+        self._values = np.empty((room, len(COLUMNS)))
+        self._end = len(golden)
+        self._times[: self._end] = _milliseconds(golden)
+        self._values[: self._end] = golden[list(COLUMNS)].to_numpy(dtype=np.float64)
+
+    def __len__(self) -> int:
+        return self._end - self._begin
+
+    @property
+    def step(self) -> int:
+        """Milliseconds from one bar to the next."""
+        return self._step
+
+    @property
+    def first(self) -> Bar:
+        """The oldest bar that is kept."""
+        return self[0]
 
     @property
     def last(self) -> Bar:
         """The newest closed bar."""
-        return self._bar(self._count - 1)
+        return self[-1]
 
-    def bars(self) -> list[Bar]:
-        """All closed bars since the first golden one."""
-        return [self._bar(row) for row in range(self._count)]
+    def __getitem__(self, row: int) -> Bar:
+        place = (self._end if row < 0 else self._begin) + row
+        return Bar(int(self._times[place]), *self._values[place].tolist())
 
-    def history(self) -> pd.DataFrame:
-        """All closed bars since the first golden one, as bars (a copy)."""
-        index = pd.DatetimeIndex(self._times[: self._count] * 1_000_000, tz="UTC", name="time").as_unit("ns")
-        bars = pd.DataFrame(self._values[: self._count].copy(), columns=list(COLUMNS), index=index)
+    def bars(self, since: int = 0) -> list[Bar]:
+        """The kept bars that open at `since` (epoch ms) or later."""
+        first = int(np.searchsorted(self._times[self._begin : self._end], since))
+        return [self[row] for row in range(first, len(self))]
+
+    def tail(self, count: int) -> list[Bar]:
+        """The newest `count` bars, oldest first."""
+        return [self[row] for row in range(max(0, len(self) - count), len(self))]
+
+    def find(self, milliseconds: int) -> Bar | None:
+        """The kept bar that opens then."""
+        row = int(np.searchsorted(self._times[self._begin : self._end], milliseconds))
+        return self[row] if row < len(self) and self[row].milliseconds == milliseconds else None
+
+    def frame(self) -> pd.DataFrame:
+        """What a decision on the newest bar sees, as bars (a copy)."""
+        begin = self._end - (self.count - self.window.start(self.count))
+        times = self._times[begin : self._end] * 1_000_000
+        index = pd.DatetimeIndex(times, tz="UTC", name="time").as_unit("ns")
+        bars = pd.DataFrame(self._values[begin : self._end].copy(), columns=list(COLUMNS), index=index)
         bars.attrs = dict(self._attrs)
         bars.attrs["digest"] = content_digest(bars)
         return bars
 
-    async def start(self) -> list[Bar]:
-        """Compare the golden window with the venue's and read on; the closed bars after the golden ones."""
-        closed = await self._closed_since(int(self._times[0]), thorough=True)
-        if not closed or closed[-1].milliseconds < self._golden_last:
-            upto = f"up to {closed[-1].time}" if closed else "none"
-            raise RunnerError(
-                f"the venue's closed bars of {self.symbol} {self.timeframe} ({upto}) do not reach the end of the "
-                f"bundle's reference window ({iso_time(self._golden_last)}): set the venue's clock past it"
+    def append(self, bar: Bar, symbol: str) -> None:
+        """Take one more closed bar; `Contradiction` where it does not follow or is not sound."""
+        self.check_step(self.last, bar, symbol)
+        _check_values(bar, symbol)
+        if self._end == len(self._times):
+            self._make_room()
+        self._times[self._end], self._values[self._end] = bar.milliseconds, bar[1:]
+        self._end, self.count = self._end + 1, self.count + 1
+
+    def check_step(self, before: Bar, bar: Bar, symbol: str) -> None:
+        """Strictly later; on a market that never closes exactly one interval later."""
+        step = bar.milliseconds - before.milliseconds
+        if step <= 0:
+            raise Contradiction(f"the venue sends the bar {bar.time} of {symbol} twice or out of order")
+        if self._endless and step != self._step:
+            raise Contradiction(
+                f"bars of {symbol} are missing: {before.time} is followed by {bar.time}, "
+                f"the market never closes and the timeframe is {self.timeframe}"
             )
-        inside = [bar for bar in closed if bar.milliseconds <= self._golden_last]
-        self._compare_golden(inside)
+
+    def _make_room(self) -> None:
+        """Drop what has left the window; the arrays reach their final size after the first blocks and are reused."""
+        kept = self.count - self.window.start(self.count)
+        begin = max(self._begin, self._end - kept)
+        length = self._end - begin
+        room = len(self._times)
+        if length + self.window.block > room:
+            room = length + 2 * self.window.block
+        times, values = np.empty(room, np.int64), np.empty((room, len(COLUMNS)))
+        times[:length], values[:length] = self._times[begin : self._end], self._values[begin : self._end]
+        self._times, self._values, self._begin, self._end = times, values, 0, length
+
+
+class BarFeed:
+    """The bundle's golden bars, continued by the venue's closed bars of `symbol`.
+
+    `start` reads everything up to now, `poll` what closed since; both return the new closed bars, oldest first, and
+    raise `RunnerError` naming bar and field when the venue contradicts the bundle or itself. `source` answers
+    `fetch_ohlcv` as a ccxt client does. `page`: most bars per request. probing: ask for what comes *after* the known
+    bars, which is what moves the clock of a paper venue of pace "poll"; otherwise one request asks from the last known
+    bar on.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        symbol: str,
+        golden: pd.DataFrame,
+        insistence: Insistence,
+        *,
+        window: HistoryWindow | None = None,
+        page: int = PAGE,
+        probing: bool = True,
+    ) -> None:
+        self.source = source
+        self.symbol = symbol
+        self.kept = History(golden, window)
+        self.timeframe = self.kept.timeframe
+        self._probing = probing
+        self._limit = page
+        self._insistence = insistence
+        self.price: float | None = None
+        """The newest price that the venue showed: that of the bar which is forming."""
+
+    @property
+    def last(self) -> Bar:
+        """The newest closed bar."""
+        return self.kept.last
+
+    def bars(self) -> list[Bar]:
+        """The closed bars that are kept, oldest first."""
+        return self.kept.bars()
+
+    def history(self) -> pd.DataFrame:
+        """What a decision on the newest bar sees, as bars (a copy)."""
+        return self.kept.frame()
+
+    def resume(self, bars: Sequence[Bar]) -> None:
+        """Take the bars that an earlier run wrote down; `start` compares them with the venue's."""
+        for bar in bars:
+            if bar.milliseconds > self.last.milliseconds:
+                self.kept.append(bar, self.symbol)
+
+    async def start(self) -> list[Bar]:
+        """Compare the history with the venue's and read on; the closed bars after it."""
+        return await self._patiently(self._start)
+
+    async def _start(self) -> list[Bar]:
+        kept, last = self.kept, self.kept.last
+        closed = await self._closed_since(kept.first.milliseconds, thorough=True)
+        if not closed or closed[-1].milliseconds < last.milliseconds:
+            upto = f"up to {closed[-1].time}" if closed else "none"
+            raise Contradiction(
+                f"the venue's closed bars of {self.symbol} {self.timeframe} ({upto}) do not reach the end of the "
+                f"bundle's reference window ({last.time}): set the venue's clock past it"
+            )
+        inside = [bar for bar in closed if bar.milliseconds <= last.milliseconds]
+        self._compare(inside)
         return self._take(closed[len(inside) :])
 
     async def poll(self) -> list[Bar]:
         """The bars that closed since the last call.
 
-        Asks for what comes after the bars it has. When there is something, the bars before it are read once more: a bar
-        that was taken must still be what it was.
+        A bar that was taken must still be what it was: the last known one is always part of what is read.
         """
+        return await self._patiently(self._news)
+
+    async def _news(self) -> list[Bar]:
         known = self.last
-        closed = (await self._page(known.milliseconds + 1))[:-1]
-        if not closed:
+        if self._probing and not (await self._page(known.milliseconds + 1))[:-1]:
             return []
         closed = await self._closed_since(known.milliseconds, thorough=False)
-        if not closed or closed[0] != known:
-            self._contradiction(closed[0] if closed else None, known, "the venue now says", "it said before")
+        if not closed:
+            return []
+        if closed[0] != known:
+            self._contradict(closed[0], known, "the venue now says", "it said before")
         return self._take(closed[1:])
+
+    async def _patiently(self, reading: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Read again what contradicts itself, as often as a question is repeated: the last word counts.
+
+        A source that stands in for another proves nothing by contradicting: then there is no answer.
+        """
+        for failed in range(self._insistence.patience.attempts - 1):
+            try:
+                return await reading()
+            except Contradiction:
+                await self._insistence.sleep(self._insistence.pause(failed))
+        try:
+            return await reading()
+        except Contradiction as error:
+            if getattr(self.source, "stands_in", False):
+                raise Unanswered(f"the market data that stand in are not those of the venue: {error}") from error
+            raise
 
     async def _closed_since(self, since: int, *, thorough: bool) -> list[Bar]:
         """Closed bars from `since` on, page by page; the venue's newest bar is still forming and left out.
@@ -125,77 +278,70 @@ class BarFeed:
         while True:
             page = await self._page(bars[-1].milliseconds if bars else since)
             if bars and page[0] != bars[-1]:
-                self._contradiction(page[0], bars[-1], "the venue now says", "it said before")
+                self._contradict(page[0], bars[-1], "the venue now says", "it said before")
             fresh = page[1:-1] if bars else page[:-1]
             bars.extend(fresh)
-            if not fresh or (not thorough and len(page) < PAGE):
+            if not fresh or (not thorough and len(page) < self._limit):
                 return bars
 
     async def _page(self, since: int) -> list[Bar]:
         async def question() -> list[Bar]:
-            rows = await self.client.fetch_ohlcv(self.symbol, self.timeframe, since, PAGE)
+            rows = await self.source.fetch_ohlcv(self.symbol, self.timeframe, since, self._limit)
             if not rows:  # the bar that is forming is always there, so an empty list is no answer
                 raise LookupError("no bars")
             return [Bar(int(row[0]), *(float(value) for value in row[1:6])) for row in rows]
 
         page = await self._insistence.insist(question, f"bars of {self.symbol} {self.timeframe}")
         for before, bar in pairwise(page):
-            self._check_step(before, bar)
+            self.kept.check_step(before, bar, self.symbol)
+        self.price = page[-1].close
         return page
 
     def _take(self, bars: list[Bar]) -> list[Bar]:
-        """Append closed bars to the history after the checks that one bar can be put to."""
-        for bar in bars:
-            self._check_step(self.last, bar)
+        """Append closed bars to the history: all of them, or none."""
+        for before, bar in pairwise([self.last, *bars]):
+            self.kept.check_step(before, bar, self.symbol)
             _check_values(bar, self.symbol)
-            if self._count == len(self._times):
-                self._grow()
-            self._times[self._count] = bar.milliseconds
-            self._values[self._count] = bar[1:]
-            self._count += 1
+        for bar in bars:
+            self.kept.append(bar, self.symbol)
         return bars
 
-    def _check_step(self, before: Bar, bar: Bar) -> None:
-        """Strictly later; on a market that never closes exactly one interval later."""
-        step = bar.milliseconds - before.milliseconds
-        if step <= 0:
-            raise RunnerError(f"the venue sends the bar {bar.time} of {self.symbol} twice or out of order")
-        if self._endless and step != self._step:
-            raise RunnerError(
-                f"bars of {self.symbol} are missing: {before.time} is followed by {bar.time}, "
-                f"the market never closes and the timeframe is {self.timeframe}"
-            )
+    def _compare(self, inside: list[Bar]) -> None:
+        """The venue's bars against those that are kept, bit for bit; both must have the same ones."""
+        known = self.kept.bars(inside[0].milliseconds if inside else self.last.milliseconds + 1)
+        for row, bar in enumerate(known):
+            if row >= len(inside):
+                raise Contradiction(
+                    f"the venue lacks the bar {bar.time} of {self.symbol}, which {self._owner(bar)} holds"
+                )
+            if inside[row].milliseconds != bar.milliseconds:
+                raise Contradiction(f"bundle and venue do not have the same bars of {self.symbol} near {bar.time}")
+            if inside[row] != bar and bar.milliseconds > self.kept.golden_last:
+                raise Contradiction(
+                    f"the bar {bar.time} of {self.symbol} was journalled as {bar.body()}, "
+                    f"the venue now shows {inside[row].body()}: not trading on contradictory data"
+                )
+            if inside[row] != bar:
+                self._contradict(inside[row], bar, "the venue says", "the bundle says")
+        if not inside or len(inside) > len(known):
+            raise Contradiction(f"the venue's bars of {self.symbol} do not meet the bundle's reference window")
 
-    def _compare_golden(self, inside: list[Bar]) -> None:
-        """The venue's bars within the golden window against the bundle's, bit for bit; both must have the same bars."""
-        first = int(np.searchsorted(self._times[: self._count], inside[0].milliseconds)) if inside else self._count
-        for row in range(first, self._count):
-            golden = self._bar(row)
-            if row - first >= len(inside):
-                raise RunnerError(f"the venue lacks the bar {golden.time} of {self.symbol}, which the bundle holds")
-            if inside[row - first].milliseconds != golden.milliseconds:
-                raise RunnerError(f"bundle and venue do not have the same bars of {self.symbol} near {golden.time}")
-            if inside[row - first] != golden:
-                self._contradiction(inside[row - first], golden, "the venue says", "the bundle says")
-        if not inside or len(inside) > self._count - first:
-            raise RunnerError(f"the venue's bars of {self.symbol} do not meet the bundle's reference window")
+    def _owner(self, bar: Bar) -> str:
+        return "the bundle" if bar.milliseconds <= self.kept.golden_last else "the journal"
 
-    def _contradiction(self, bar: Bar | None, known: Bar, one: str, other: str) -> NoReturn:
-        if bar is None or bar.milliseconds != known.milliseconds:
-            raise RunnerError(f"the venue no longer shows the bar {known.time} of {self.symbol}")
+    def _contradict(self, bar: Bar, known: Bar, one: str, other: str) -> NoReturn:
+        if bar.milliseconds != known.milliseconds:
+            raise Contradiction(f"the venue no longer shows the bar {known.time} of {self.symbol}")
         said = dict(zip(Bar._fields, bar, strict=True))
         field = next(name for name in Bar._fields if said[name] != getattr(known, name))
-        raise RunnerError(
+        raise Contradiction(
             f"the bar {known.time} of {self.symbol}: {one} {field} {said[field]!r}, {other} {getattr(known, field)!r}; "
             "not trading on contradictory data"
         )
 
-    def _bar(self, row: int) -> Bar:
-        return Bar(int(self._times[row]), *(float(value) for value in self._values[row]))
 
-    def _grow(self) -> None:
-        self._times = np.concatenate([self._times, np.empty_like(self._times)])
-        self._values = np.concatenate([self._values, np.empty_like(self._values)])
+def _milliseconds(bars: pd.DataFrame) -> np.ndarray:
+    return pd.DatetimeIndex(bars.index).as_unit("ns").asi8 // 1_000_000
 
 
 def _check_values(bar: Bar, symbol: str) -> None:
@@ -203,4 +349,4 @@ def _check_values(bar: Bar, symbol: str) -> None:
     prices = bar[1:5]
     sound = all(math.isfinite(value) for value in bar[1:]) and min(prices) > 0 and bar.volume >= 0
     if not sound or bar.low > min(prices) or bar.high < max(prices):
-        raise RunnerError(f"the bar {bar.time} of {symbol} is not sound: {dict(zip(COLUMNS, bar[1:], strict=True))}")
+        raise Contradiction(f"the bar {bar.time} of {symbol} is not sound: {dict(zip(COLUMNS, bar[1:], strict=True))}")

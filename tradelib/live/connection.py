@@ -1,33 +1,38 @@
 """The wire to a venue: the real ccxt client, and the proof that it can only reach the host its mode allows.
 
 Paper and live run the same client with the same options; they differ in host and key. Paper reaches loopback only, live
-reaches the exchange's own https hosts only; both are checked when the client is made and again before every request,
-and a redirect is never followed. Keys come from the environment and appear in no log, repr or message.
+reaches the exchange's own https and wss hosts only; both are checked when the client is made and again before every
+request and every WebSocket, and a redirect is never followed. Keys come from the environment and appear in no log, repr
+or message. What differs between exchanges is asked of `tradelib.live.dialects`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import ipaddress
 import json
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from tradelib.errors import RunnerError, TradelibError
+from tradelib.live.dialects import DIALECTS, Dialect, VenueReply, Verdict, dialect_of
 
 __all__ = [
     "CLOCK_REFUSAL",
     "KEY_REFUSALS",
     "KEY_VARIABLE",
     "MODES",
+    "PASSPHRASE_VARIABLE",
     "SECRET_VARIABLE",
     "Credentials",
     "VenueReply",
+    "Verdict",
     "assert_hosts",
     "check_host",
     "credentials_from_environment",
@@ -35,52 +40,43 @@ __all__ = [
     "make_client",
     "set_clock",
     "venue_reply",
+    "venue_verdict",
 ]
 
 MODES = ("paper", "live")
 KEY_VARIABLE = "TRADELIB_API_KEY"
 SECRET_VARIABLE = "TRADELIB_API_SECRET"
+PASSPHRASE_VARIABLE = "TRADELIB_API_PASSPHRASE"
 
 KEY_REFUSALS = frozenset({-1002, -1022, -2014, -2015})
 """Binance's codes for a key, signature or permission that it does not accept."""
 CLOCK_REFUSAL = -1021
 """Binance's code for a timestamp outside of the receive window."""
 
-PRODUCTION_HOSTS: dict[str, frozenset[str]] = {
-    "binance": frozenset(f"{name}.binance.com" for name in ("api", "dapi", "eapi", "fapi", "papi")),
-}
+PRODUCTION_HOSTS = {name: dialect.rest_hosts | dialect.stream_hosts for name, dialect in DIALECTS.items()}
 """Exchange -> the hosts that its API documentation names for production."""
-
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "binance": {"fetchMarkets": {"types": ["spot"]}, "fetchCurrencies": False, "fetchMargins": False},
-}
-"""Options that bring `load_markets` down to the one call a spot runner needs."""
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """API key and secret; neither shows in a repr."""
+    """API key, secret, and the passphrase that some exchanges ask for besides; none shows in a repr."""
 
     key: str = field(repr=False)
     secret: str = field(repr=False)
+    passphrase: str = field(default="", repr=False)
 
 
-class VenueReply(NamedTuple):
-    """What the venue itself said in an error reply; `code` and `message` are None where its body proves nothing."""
-
-    status: int
-    code: int | None
-    message: str | None
-    retry_after: float | None
-
-
-def credentials_from_environment() -> Credentials:
-    """Key and secret from `TRADELIB_API_KEY` and `TRADELIB_API_SECRET`; `RunnerError` names the one that is missing."""
-    values = {name: os.environ.get(name, "").strip() for name in (KEY_VARIABLE, SECRET_VARIABLE)}
+def credentials_from_environment(exchange: str = "binance") -> Credentials:
+    """Key, secret and passphrase from the environment (`TRADELIB_API_KEY`, `TRADELIB_API_SECRET`, and, where the
+    exchange has one, `TRADELIB_API_PASSPHRASE`); `RunnerError` names the ones that are missing.
+    """
+    names = [KEY_VARIABLE, SECRET_VARIABLE]
+    names += [PASSPHRASE_VARIABLE] if dialect_of(exchange).needs_passphrase else []
+    values = {name: os.environ.get(name, "").strip() for name in names}
     missing = [name for name, value in values.items() if not value]
     if missing:
         raise RunnerError(f"no API key: set {' and '.join(missing)} in the environment of the runner")
-    return Credentials(values[KEY_VARIABLE], values[SECRET_VARIABLE])
+    return Credentials(*values.values())
 
 
 def make_client(
@@ -90,35 +86,40 @@ def make_client(
     secret: str,
     exchange: str = "binance",
     *,
+    passphrase: str = "",
+    streams: bool = False,
     receive_window_ms: int = 5_000,
     request_timeout_ms: int = 10_000,
 ) -> Any:
     """The ccxt async client of `exchange`, bound to the hosts that `mode` allows.
 
     paper: every API address of the client is moved to `venue_url`, which must be a loopback address. live: the
-    addresses stay the exchange's own; `venue_url` is None or one of them. `receive_window_ms` is how long the venue may
-    still accept a signed request, `request_timeout_ms` how long one request may take. Raises `RunnerError`.
+    addresses stay the exchange's own (others that ccxt ships are removed); `venue_url` is None or one of them. streams:
+    the client of ccxt.pro, which also speaks WebSocket. `receive_window_ms` is how long the venue may still accept a
+    signed request, `request_timeout_ms` how long one request may take. Raises `RunnerError`.
     """
     if mode not in MODES:
         raise RunnerError(f"mode is {mode!r}: use 'paper' or 'live'")
-    if exchange not in PRODUCTION_HOSTS:
-        raise RunnerError(f"exchange {exchange!r} is not supported: use one of {', '.join(sorted(PRODUCTION_HOSTS))}")
+    dialect = dialect_of(exchange)
+    if dialect.needs_passphrase and not passphrase:
+        raise RunnerError(f"{exchange} asks for a passphrase besides key and secret: set {PASSPHRASE_VARIABLE}")
     target = _venue_address(venue_url, mode, exchange)
-    factory = getattr(importlib.import_module("ccxt.async_support"), exchange)
+    factory = getattr(importlib.import_module("ccxt.pro" if streams else "ccxt.async_support"), exchange)
     client = factory(
         {
             "apiKey": key,
             "secret": secret,
+            "password": passphrase,
             "timeout": request_timeout_ms,
             "enableRateLimit": mode == "live",
-            "options": {**_OPTIONS[exchange], "recvWindow": receive_window_ms},
+            "options": {**dialect.options, "recvWindow": receive_window_ms},
         }
     )
     client.timeout_on_exit = 10
-    if mode == "paper":
-        client.urls["api"] = _moved(client.urls["api"], target)
+    whole = _written_out(client.urls["api"], client)
+    client.urls["api"] = _moved(whole, target) if mode == "paper" else _own(whole, exchange)
     assert_hosts(client, mode, exchange)
-    return _guarded(client, mode, exchange)
+    return _guarded(client, mode, dialect)
 
 
 def check_host(url: str, mode: str, exchange: str = "binance") -> None:
@@ -141,6 +142,12 @@ def assert_hosts(client: Any, mode: str, exchange: str = "binance") -> None:
         check_host(url, mode, exchange)
 
 
+def venue_verdict(error: BaseException) -> Verdict:
+    """What the venue's own reply behind `error` proves; `Verdict.UNKNOWN` when no reply came."""
+    verdict = getattr(error, "venue_verdict", None)
+    return verdict if isinstance(verdict, Verdict) else Verdict.UNKNOWN
+
+
 def venue_reply(error: BaseException) -> VenueReply | None:
     """The venue's reply behind an error of the client, or None when no reply came (then nothing is proved)."""
     reply = getattr(error, "venue_reply", None)
@@ -154,8 +161,15 @@ def describe_error(error: BaseException) -> str:
         return str(error)
     if reply is None:
         return type(error).__name__
-    said = f"{reply.code} {reply.message}" if reply.code is not None else f"HTTP {reply.status}"
-    return f"{type(error).__name__}: {said}"
+    return f"{type(error).__name__}: {_said(reply)}"
+
+
+def _said(reply: VenueReply) -> str:
+    """Code and words of the venue; Kraken's words begin with the code."""
+    if reply.code is None:
+        return f"HTTP {reply.status}"
+    message = reply.message or ""
+    return message if message.startswith(str(reply.code)) else f"{reply.code} {message}"
 
 
 async def set_clock(client: Any) -> None:
@@ -201,32 +215,121 @@ def _leaves(tree: Any) -> Iterator[str]:
         raise RunnerError(f"the client's address table holds a {type(tree).__name__}: refused, its host is unknown")
 
 
+def _written_out(tree: Any, client: Any) -> Any:
+    """The same tree with the `{hostname}` of ccxt's templates filled in: a template hides where it leads."""
+    if isinstance(tree, dict):
+        return {name: _written_out(branch, client) for name, branch in tree.items()}
+    return client.implode_hostname(tree) if isinstance(tree, str) else tree
+
+
 def _moved(tree: Any, target: str) -> Any:
     """The same tree of addresses with scheme, host and port replaced; paths stay, because exchanges sign them."""
     if isinstance(tree, dict):
         return {name: _moved(branch, target) for name, branch in tree.items()}
     scheme, netloc, *_ = urlsplit(target)
-    return urlunsplit((scheme, netloc, urlsplit(tree).path, "", ""))
+    parts = urlsplit(tree)
+    if parts.scheme in ("ws", "wss"):
+        scheme = "wss" if scheme == "https" else "ws"
+    return urlunsplit((scheme, netloc, parts.path, "", ""))
 
 
-def _guarded(client: Any, mode: str, exchange: str) -> Any:
+def _own(tree: dict[str, Any], exchange: str) -> dict[str, Any]:
+    """The tree without the addresses that are not the exchange's production hosts (help desk, beta, test nets)."""
+    branches = {name: _own(leaf, exchange) if isinstance(leaf, dict) else leaf for name, leaf in tree.items()}
+    return {name: leaf for name, leaf in branches.items() if isinstance(leaf, dict) or _is_own(leaf, exchange)}
+
+
+def _is_own(url: str, exchange: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme in ("https", "wss") and parts.hostname in PRODUCTION_HOSTS[exchange]
+
+
+def _guarded(client: Any, mode: str, dialect: Dialect) -> Any:
     """Check the host of every request, refuse redirects, keep the venue's reply with each error, log nothing."""
     client.logger = logging.Logger("tradelib.live.client", logging.CRITICAL + 1)  # ccxt logs signed requests at DEBUG
     fetch = client.fetch
     sessions: list[Any] = []
 
-    async def guarded_fetch(url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
-        check_host(url, mode, exchange)
+    def enter(url: str) -> None:
+        check_host(url, mode, dialect.name)
         client.open(True)
         if client.session not in sessions:
             sessions[:] = [client.session]
             _refuse_redirects(client.session)
-        return await fetch(url, method, headers, body)
+
+    async def guarded_fetch(url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
+        enter(url)
+        answer = await fetch(url, method, headers, body)
+        if not isinstance(answer, dict | list):  # ccxt reads an empty or broken body behind a 200 as "nothing there"
+            raise ConnectionError("the reply holds no JSON")
+        return answer
 
     client.fetch = guarded_fetch
-    client.handle_errors = _with_reply(client.handle_errors)
-    client.handle_http_status_code = _with_reply(client.handle_http_status_code)
+    if hasattr(client, "watch"):
+        client.client = _entered(client.client, enter)
+    if dialect.serial:
+        client.fetch2 = _one_at_a_time(client.fetch2)
+    if dialect.omits_empty_balances:
+        client.fetch_balance = _with_zeros(client)
+    if dialect.bar_unit_ms > 1:
+        client.fetch_ohlcv = _from_whole_units(client.fetch_ohlcv, dialect.bar_unit_ms)
+    client.handle_errors = _with_reply(client.handle_errors, dialect)
+    client.handle_http_status_code = _with_reply(client.handle_http_status_code, dialect)
     return client
+
+
+def _entered(connect: Callable[[str], Any], enter: Callable[[str], None]) -> Callable[[str], Any]:
+    """ccxt.pro's door to a WebSocket, with the same guard before it."""
+
+    def guarded(url: str) -> Any:
+        enter(url)
+        return connect(url)
+
+    return guarded
+
+
+def _one_at_a_time(fetch2: Any) -> Any:
+    """Sign and send private requests one after another.
+
+    A venue that wants rising nonces refuses the request that was overtaken on the way. A request that hangs holds the
+    others up for its timeout.
+    """
+    lock = asyncio.Lock()
+
+    async def ordered(path: str, api: Any = "public", *rest: Any, **named: Any) -> Any:
+        if "private" not in api:
+            return await fetch2(path, api, *rest, **named)
+        async with lock:
+            return await fetch2(path, api, *rest, **named)
+
+    return ordered
+
+
+def _with_zeros(client: Any) -> Any:
+    """Balances in which every asset of a listed market has a place.
+
+    Only an answer that names an asset is filled up: one that names none may as well be a broken reply, which says
+    nothing about the account.
+    """
+    fetch_balance = client.fetch_balance
+
+    async def filled(params: Any = None) -> Any:
+        balance = await fetch_balance(params or {})
+        if not balance.get("total"):
+            return balance
+        listed = (market[side] for market in (client.markets or {}).values() for side in ("base", "quote"))
+        return {name: {"free": 0.0, "used": 0.0, "total": 0.0} for name in listed} | balance
+
+    return filled
+
+
+def _from_whole_units(fetch_ohlcv: Any, unit: int) -> Any:
+    """Ask for bars from the next whole unit (milliseconds): a venue that counts seconds would round down."""
+
+    async def rounded(symbol: str, timeframe: str = "1m", since: int | None = None, *rest: Any, **named: Any) -> Any:
+        return await fetch_ohlcv(symbol, timeframe, None if since is None else -(-since // unit) * unit, *rest, **named)
+
+    return rounded
 
 
 def _refuse_redirects(session: Any) -> None:
@@ -239,7 +342,7 @@ def _refuse_redirects(session: Any) -> None:
     session.trace_configs.append(trace)
 
 
-def _with_reply(check: Any) -> Any:
+def _with_reply(check: Any, dialect: Dialect) -> Any:
     """Wrap one of ccxt's reply checks, both `(status, reason, url, method, headers or body, ...)`."""
 
     def checked(status: int, reason: str, url: str, method: str, *rest: Any) -> Any:
@@ -248,21 +351,19 @@ def _with_reply(check: Any) -> Any:
         except Exception as error:
             headers, body = (rest[0], rest[1]) if isinstance(rest[0], dict) else ({}, rest[0])
             if venue_reply(error) is None:
-                vars(error)["venue_reply"] = _read_reply(int(status), headers, body)
+                reply = _read_reply(dialect, int(status), headers, body)
+                vars(error).update(venue_reply=reply, venue_verdict=dialect.verdict(reply))
             raise
 
     return checked
 
 
-def _read_reply(status: int, headers: dict[str, Any], body: Any) -> VenueReply:
+def _read_reply(dialect: Dialect, status: int, headers: dict[str, Any], body: Any) -> VenueReply:
     try:
         said = json.loads(body)
     except (TypeError, ValueError):
         said = None
-    code = said.get("code") if isinstance(said, dict) else None
-    message = str(said.get("msg", "")) if isinstance(said, dict) else None
-    known = isinstance(code, int) and not isinstance(code, bool)
-    return VenueReply(status, code if known else None, message if known else None, _seconds(headers))
+    return VenueReply(status, *dialect.read(said), _seconds(headers))
 
 
 def _seconds(headers: dict[str, Any]) -> float | None:

@@ -1,220 +1,103 @@
-"""Orders that survive a crash: durable intents, deterministic ids, and a state machine in which UNKNOWN is a state.
+"""The order desk: many orders at once, each driven from its durable intent to the venue's word, across crashes.
 
-An intent is on the disk before the socket is touched. What the client then returns or raises is read strictly: an order
-counts as filled, rejected or expired only if the venue itself says so about this very client order id; everything else
-is UNKNOWN, and an unknown order is asked for, never sent again blindly. If the venue cannot be made to answer, the
-runner halts.
+An intent is on the disk before the socket is touched. What the client then returns or raises is read strictly
+(`tradelib.live.intents`): an unknown order is asked for, never sent again blindly. If the venue cannot be made to
+answer, the symbol is halted: it takes no new exposure until the outcome is proved.
 
 When may an order be sent again? A client order id is no idempotency key (Binance accepts it again once the first order
 is filled). So a resend needs two proofs: the venue says that it does not know the id, and it says so after the receive
-window of the first request has passed, when a late copy of that request would be refused.
+window of the first request has passed, when a late copy of that request would be refused. And an order that the venue
+once knew, and no longer knows, proves nothing at all: "not found" is never "flat".
+
+A cancel is written down before it is asked for; its reply proves nothing, the order itself is asked. Fills are booked
+whenever and however often they are told, each once (`tradelib.live.fills`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from decimal import ROUND_DOWN, Decimal
-from enum import StrEnum
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from tradelib.errors import RunnerError
 from tradelib.ledger import Ledger, journal
-from tradelib.live.connection import CLOCK_REFUSAL, KEY_REFUSALS, describe_error, set_clock, venue_reply
+from tradelib.live.connection import describe_error, set_clock, venue_reply
+from tradelib.live.dialects import Dialect, Verdict, dialect_of
+from tradelib.live.fills import FillBook, VenueTrade, total
+from tradelib.live.held import HeldOrders
+from tradelib.live.intents import (
+    RESTING,
+    TERMINAL,
+    TRANSITIONS,
+    Intent,
+    OrderReport,
+    OrderState,
+    advance,
+    classify_error,
+    classify_reply,
+    client_order_id,
+    quantise,
+    quantise_price,
+    sellable,
+)
 from tradelib.live.patience import Failure, Insistence, attempt
 
 __all__ = [
+    "RESTING",
     "TERMINAL",
     "TRANSITIONS",
     "Intent",
     "OrderDesk",
     "OrderReport",
     "OrderState",
+    "WorkingOrder",
     "advance",
     "classify_error",
     "classify_reply",
     "client_order_id",
     "quantise",
+    "quantise_price",
+    "sellable",
 ]
 
-
-class OrderState(StrEnum):
-    """Where an order stands. Only FILLED, REJECTED and EXPIRED are final, and only the venue's word leads there."""
-
-    INTENDED = "intended"
-    SENT = "sent"
-    OPEN = "open"
-    UNKNOWN = "unknown"
-    FILLED = "filled"
-    REJECTED = "rejected"
-    EXPIRED = "expired"
+_KNOWN = TERMINAL | RESTING
+_HELD = "held by the runner"
 
 
-TERMINAL = frozenset({OrderState.FILLED, OrderState.REJECTED, OrderState.EXPIRED})
+@dataclass
+class WorkingOrder:
+    """An order on the desk: its intent and what is known of it. `held` ones are not at the venue (yet)."""
 
-TRANSITIONS: dict[OrderState, frozenset[OrderState]] = {
-    # EXPIRED: the bar passed before it was sent. UNKNOWN: found in the journal after a restart.
-    OrderState.INTENDED: frozenset({OrderState.SENT, OrderState.EXPIRED, OrderState.UNKNOWN}),
-    # INTENDED: the venue proved that it refused the request before it was an order (clock).
-    OrderState.SENT: TERMINAL | {OrderState.OPEN, OrderState.UNKNOWN, OrderState.INTENDED},
-    # INTENDED: the venue proved that the order never arrived and no longer can.
-    OrderState.UNKNOWN: TERMINAL | {OrderState.OPEN, OrderState.INTENDED},
-    OrderState.OPEN: TERMINAL | {OrderState.OPEN},
-    OrderState.FILLED: frozenset(),
-    OrderState.REJECTED: frozenset(),
-    OrderState.EXPIRED: frozenset(),
-}
-
-_STATUSES = {
-    "closed": OrderState.FILLED,
-    "open": OrderState.OPEN,
-    "canceling": OrderState.OPEN,
-    "canceled": OrderState.EXPIRED,
-    "expired": OrderState.EXPIRED,
-    "rejected": OrderState.REJECTED,
-}
-"""ccxt's unified order status -> state; a status that is not here proves nothing."""
-
-_PROVEN_REFUSALS = KEY_REFUSALS | {-1013, -1014, -1020, -2010} | frozenset(range(-1199, -1099))
-"""Binance error codes (its API documentation, "Error codes") of requests that did not become an order."""
-_NO_SUCH_ORDER = -2013
-_CLOCK_MARGIN = 1.0
-"""Seconds by which a request's timestamp may be ahead of Binance's clock (its documentation, "Timing security")."""
-
-_ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
-
-
-@dataclass(frozen=True)
-class Intent:
-    """A market order to be sent: `time` is the open of the bar it was decided on, `quantity` unsigned base units."""
-
-    time: str
-    client_order_id: str
-    symbol: str
-    side: str
-    quantity: Decimal
-
-    def __post_init__(self) -> None:
-        if self.side not in ("buy", "sell"):
-            raise RunnerError(f"side of an order is {self.side!r}: use 'buy' or 'sell'")
-        if not self.quantity > 0:
-            raise RunnerError(f"quantity of an order is {self.quantity}: it must be positive")
-        if not _ID.fullmatch(self.client_order_id):
-            raise RunnerError(f"client order id {self.client_order_id!r} is not 1 to 36 of A-Z a-z 0-9 _ -")
+    intent: Intent
+    report: OrderReport
+    held: bool = False
+    sends: int = 0
+    accepted_until: float = 0.0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     @property
-    def sign(self) -> float:
-        """+1.0 for a buy, -1.0 for a sell."""
-        return 1.0 if self.side == "buy" else -1.0
+    def id(self) -> str:
+        """The client order id."""
+        return self.intent.client_order_id
 
-    def body(self) -> dict[str, Any]:
-        """The journal's entry."""
-        return {
-            "time": self.time,
-            "client_order_id": self.client_order_id,
-            "symbol": self.symbol,
-            "side": self.side,
-            "quantity": format(self.quantity, "f"),
-        }
+    @property
+    def state(self) -> OrderState:
+        """Where it stands."""
+        return self.report.state
 
-    @classmethod
-    def from_body(cls, body: dict[str, Any]) -> Intent:
-        """The intent that `body` was written from."""
-        return cls(body["time"], body["client_order_id"], body["symbol"], body["side"], Decimal(body["quantity"]))
-
-
-@dataclass(frozen=True)
-class OrderReport:
-    """What is known of an order: `quantity` is the signed fill so far, `price` and `fee` are in quote currency."""
-
-    client_order_id: str
-    state: OrderState
-    quantity: float = 0.0
-    price: float | None = None
-    fee: float | None = None
-    reason: str = ""
-    venue_order_id: str | None = None
-    refused_key: bool = False
-    retry_after: float = 0.0
-
-    def body(self) -> dict[str, Any]:
-        """The journal's entry."""
-        return {
-            "client_order_id": self.client_order_id,
-            "status": self.state.value,
-            "quantity": self.quantity,
-            "price": self.price,
-            "fee": self.fee,
-            "reason": self.reason,
-            "venue_order_id": self.venue_order_id,
-        }
-
-
-def advance(state: OrderState, to: OrderState) -> OrderState:
-    """`to`, if the state machine allows that step; `RunnerError` otherwise."""
-    if to not in TRANSITIONS[state]:
-        raise RunnerError(f"an order cannot go from {state.value} to {to.value}")
-    return to
-
-
-def client_order_id(bundle_digest: str, symbol: str, time: str, leg: int = 0) -> str:
-    """The one id of this order: the same bundle, symbol, bar and leg give the same 35 characters in every process."""
-    text = "\n".join((bundle_digest, symbol, time, str(leg)))
-    return "tl-" + hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def quantise(quantity: float, step: Decimal) -> Decimal:
-    """|quantity| in whole steps, rounded toward zero. A float stands for the shortest decimal that parses to it."""
-    lots = (Decimal(repr(abs(quantity))) / step).to_integral_value(ROUND_DOWN)
-    return lots * step
-
-
-def classify_reply(intent: Intent, order: Any) -> OrderReport:
-    """Read an order structure of ccxt; whatever does not prove the state of this very order is UNKNOWN."""
-    unknown = OrderReport(intent.client_order_id, OrderState.UNKNOWN)
-    if not isinstance(order, dict) or order.get("id") is None:
-        return replace(unknown, reason="the reply names no order")
-    if order.get("clientOrderId") != intent.client_order_id:
-        return replace(unknown, reason="the reply is about another order")
-    state, filled = _STATUSES.get(str(order.get("status"))), order.get("filled")
-    if state is None or not isinstance(filled, int | float) or (state is OrderState.FILLED and not filled > 0):
-        return replace(unknown, reason="the reply does not say what became of the order")
-    price = _price(order)
-    return OrderReport(
-        client_order_id=intent.client_order_id,
-        state=state,
-        quantity=intent.sign * float(filled) if filled else 0.0,
-        price=price,
-        fee=_fee(order, intent.symbol, price),
-        reason="" if state in (OrderState.FILLED, OrderState.OPEN) else f"the venue says {order.get('status')}",
-        venue_order_id=str(order["id"]),
-    )
-
-
-def classify_error(intent: Intent, error: BaseException) -> OrderReport:
-    """Read an exception of a submit. Only an error code of the venue in a 4xx reply proves a rejection.
-
-    Codes decide, not ccxt's classes: those depend on the host and differ between paper and live.
-    """
-    reply, reason = venue_reply(error), describe_error(error)
-    unknown = OrderReport(intent.client_order_id, OrderState.UNKNOWN, reason=reason)
-    if reply is None:
-        return unknown
-    if reply.code is None or reply.status >= 500 or reply.status in (418, 429):
-        return replace(unknown, retry_after=reply.retry_after or 0.0)
-    if reply.code == CLOCK_REFUSAL:
-        return replace(unknown, state=OrderState.INTENDED)
-    if reply.code not in _PROVEN_REFUSALS or "duplicate order" in (reply.message or "").lower():
-        return unknown
-    return replace(unknown, state=OrderState.REJECTED, refused_key=reply.code in KEY_REFUSALS)
+    @property
+    def acknowledged(self) -> bool:
+        """Whether the venue has ever said that it knows this order."""
+        return self.report.venue_order_id is not None
 
 
 class OrderDesk:
-    """Drives one order at a time from its durable intent to the venue's final word, or raises `RunnerError`: halt.
+    """The orders of one journal at one venue. Every intent must be in the journal before it is given to the desk.
 
+    dialect: the venue's own ways, Binance's where it is left out. on_report: called with each report that is news, when
+    it is durable. at_once: orders that are on their way at the same time; with 1 the requests come in one order only.
     `clock` gives monotonic seconds; it and the sleep of `insistence` are replaceable for tests.
     """
 
@@ -224,151 +107,562 @@ class OrderDesk:
         log: Ledger,
         insistence: Insistence,
         *,
+        dialect: Dialect | None = None,
         clock: Callable[[], float] = time.monotonic,
+        on_report: Callable[[OrderReport], None] | None = None,
+        at_once: int = 16,
     ) -> None:
+        if at_once < 1:
+            raise RunnerError(f"at_once is {at_once}: at least one order must be on its way")
         self.client = client
         self.log = log
+        self.dialect = dialect or dialect_of("binance")
         self.patience = insistence.patience
+        self.fills = FillBook(log)
+        self._lanes = asyncio.Semaphore(at_once)
+        self._unproved: dict[str, tuple[str, str]] = {}
         self._sleep = insistence.sleep
         self._pause = insistence.pause
         self._clock = clock
-        self._accepted_until = 0.0
+        self._on_report = on_report
+        self._orders: dict[str, WorkingOrder] = {}
+        self._held = HeldOrders(self)
 
-    async def execute(self, intent: Intent) -> OrderReport:
-        """Send an intent that was written just now, and never before sent; the final report, journalled."""
-        return await self._drive(intent, OrderReport(intent.client_order_id, OrderState.INTENDED), may_send=True)
+    # What there is ----------------------------------------------------------------------------------------------------
+
+    def working(self, symbol: str | None = None) -> list[WorkingOrder]:
+        """The orders that are not done, of one symbol or of all, in the order in which they were given."""
+        return [
+            order
+            for order in self._orders.values()
+            if order.state not in TERMINAL and symbol in (None, order.intent.symbol)
+        ]
+
+    @property
+    def halted(self) -> dict[str, str]:
+        """Symbols on which an outcome could not be proved, and why; new exposure there is refused until it is."""
+        return dict(self._unproved.values())
+
+    def order(self, client_order_id: str) -> WorkingOrder:
+        """An order that is or was on this desk; `RunnerError` for one that never was."""
+        if client_order_id not in self._orders:
+            raise RunnerError(f"order {client_order_id} is not on this desk: place it, or `resume` it after a restart")
+        return self._orders[client_order_id]
+
+    def siblings(self, order: WorkingOrder) -> list[WorkingOrder]:
+        """The other orders of its group (OCO)."""
+        group = order.intent.group
+        return [
+            other for other in self._orders.values() if group and other.intent.group == group and other is not order
+        ]
+
+    def forget_done(self) -> list[OrderReport]:
+        """Drop finished orders whose group is finished too, so that memory stays flat; their reports."""
+        done = [
+            order
+            for order in self._orders.values()
+            if order.state in TERMINAL and all(other.state in TERMINAL for other in self.siblings(order))
+        ]
+        for order in done:
+            del self._orders[order.id]
+            self.fills.forget(order.id)
+        return [order.report for order in done]
+
+    # Placing ----------------------------------------------------------------------------------------------------------
+
+    async def execute(self, intent: Intent, *, ask_first: bool = False) -> OrderReport:
+        """Place an order that is done at once (market, IOC); its final report. `RunnerError` where it stays open."""
+        await self.place(intent, ask_first=ask_first)
+        return await self._finish(self.order(intent.client_order_id))
+
+    async def place(self, intent: Intent, *, ask_first: bool = False) -> OrderReport:
+        """Send an intent; the report as soon as the venue has proved where the order stands (resting or final).
+
+        `ask_first`: it may have been sent before (a journal that was restored, a bar that is decided again).
+        """
+        order = self._take(intent, may_have_been_sent=ask_first)
+        return await self.settle(order, may_send=True)
+
+    async def place_all(self, intents: Sequence[Intent]) -> list[OrderReport]:
+        """Place many at once, in the given order of reports; a limit and a stop of one group as one OCO.
+
+        One that cannot be settled halts its symbol and is reported as UNKNOWN; the others go on.
+        """
+        pairs, single = _pairs(intents) if self.dialect.holds_oco else ([], list(intents))
+        self._held.prepare(single)
+        jobs: list[Awaitable[Any]] = [self._place_pair(*pair) for pair in pairs]
+        for problem in await self._together([*jobs, *(self.place(intent) for intent in single)]):
+            if not isinstance(problem, RunnerError):
+                raise problem
+        return [self.order(intent.client_order_id).report for intent in intents]
 
     async def recover(self, intent: Intent, *, may_send: bool) -> OrderReport:
-        """Settle an intent that an earlier process left open: ask first; send only if it provably never arrived.
+        """Settle an intent that an earlier process left open, to its end: ask first; send only what never arrived.
 
         With `may_send` False (its bar has passed) an order that never arrived ends as EXPIRED.
         """
-        self._accepted_until = self._window_from_now()
-        left = OrderReport(intent.client_order_id, OrderState.UNKNOWN, reason="left open by an earlier run")
-        return await self._drive(intent, left, may_send=may_send)
+        order = self._restore(intent)
+        await self.settle(order, may_send=may_send)
+        return await self._finish(order)
 
-    async def _drive(self, intent: Intent, report: OrderReport, *, may_send: bool) -> OrderReport:
-        sends, looks, state = 0, 0, report.state
-        while state not in TERMINAL:
-            if state is OrderState.INTENDED and not may_send:
-                report = replace(report, state=OrderState.EXPIRED, reason="it was never sent, and its bar has passed")
-            elif state is OrderState.INTENDED:
-                if sends == self.patience.sends:
-                    self._stop(f"the venue did not take order {intent.client_order_id} in {sends} attempts")
-                sends, state = sends + 1, advance(state, OrderState.SENT)
-                report = await self._send(intent)
+    async def resume(self, may_send: Callable[[Intent], bool] = lambda _: False) -> list[OrderReport]:
+        """After a restart: take up every intent of the journal that is not final; how each stands at the venue.
+
+        Orders that rest stay there. One that provably never arrived is sent if `may_send` says so, else it is EXPIRED.
+        """
+        open_ = [Intent.from_body(body) for body in journal.unresolved(self.log)]
+        groups = {intent.group for intent in open_ if intent.group is not None}
+        grouped = [body for body in journal.intents(self.log) if groups and body.get("group") in groups]
+        members = [Intent.from_body(body) for body in grouped]
+        self._held.prepare(_pairs(members)[1] if self.dialect.holds_oco else members)
+        for intent in {one.client_order_id: one for one in [*members, *open_]}.values():
+            self._restore(intent)
+        pairs, _ = _pairs([order.intent for order in self.working() if not order.held])
+        for pair in pairs if self.dialect.holds_oco else []:
+            await self._recover_pair(*(self.order(intent.client_order_id) for intent in pair), may_send=may_send)
+        for intent in open_:
+            if not self._held.has_fired(intent):
+                await self.settle(self.order(intent.client_order_id), may_send=may_send(intent))
+        await self._held.resume()
+        return [self.order(intent.client_order_id).report for intent in open_]
+
+    def _take(self, intent: Intent, *, may_have_been_sent: bool = False) -> WorkingOrder:
+        """A new order for the desk, refused where the symbol is halted or the intent is not durable."""
+        if self.log.get(f"intent:{intent.client_order_id}") is None:
+            raise RunnerError(
+                f"order {intent.client_order_id} is not in the journal: write its intent before it is sent"
+            )
+        if intent.client_order_id in self._orders:
+            return self._orders[intent.client_order_id]
+        self._held.prepare([intent])
+        if intent.symbol in self.halted and not intent.reduces:
+            raise RunnerError(f"{intent.symbol} is halted, no new exposure there: {self.halted[intent.symbol]}")
+        state = OrderState.UNKNOWN if may_have_been_sent else OrderState.INTENDED
+        order = WorkingOrder(intent, OrderReport(intent.client_order_id, state), held=self._held.is_held(intent))
+        order.accepted_until = self._window_from_now() if may_have_been_sent else 0.0
+        self._orders[intent.client_order_id] = order
+        return order
+
+    def _restore(self, intent: Intent) -> WorkingOrder:
+        """Put an order of an earlier process on the desk."""
+        order = self._restored(intent)
+        self._orders[intent.client_order_id] = order
+        return order
+
+    def _restored(self, intent: Intent) -> WorkingOrder:
+        """An order of an earlier process, with what the journal knows of it."""
+        known = journal.standing_of(self.log, intent.client_order_id) or {}
+        final = known.get("status") in journal.FINAL_STATUSES
+        report = OrderReport(
+            intent.client_order_id,
+            OrderState(known["status"]) if final else OrderState.UNKNOWN,
+            reason=known.get("reason", "") if final else "left open by an earlier run",
+            venue_order_id=known.get("venue_order_id"),
+        ).with_trades(self.fills.of(intent.client_order_id))
+        order = WorkingOrder(intent, report, accepted_until=self._window_from_now())
+        if self._waited(intent, known):
+            order.held, order.report = True, replace(report, state=OrderState.OPEN, reason=_HELD)
+        return order
+
+    def _waited(self, intent: Intent, known: dict[str, Any]) -> bool:
+        """Whether an earlier process held this order: called open without an id of the venue, or of such a kind."""
+        if self._held.has_fired(intent):
+            return False
+        if known:
+            return bool(known["status"] == OrderState.OPEN.value and known["venue_order_id"] is None)
+        return self._held.is_held(intent)
+
+    async def _together(self, jobs: Iterable[Awaitable[Any]]) -> list[Exception]:
+        """Do everything, a bounded number of jobs at once; what went wrong, as values.
+
+        No order may be abandoned on its way because of another one: the caller raises when all are settled.
+        """
+
+        async def do(job: Awaitable[Any]) -> Exception | None:
+            async with self._lanes:
+                answer = await attempt(job)
+            return answer.error if isinstance(answer, Failure) else None
+
+        return [problem for problem in await asyncio.gather(*map(do, jobs)) if problem is not None]
+
+    # The drive to a proof ---------------------------------------------------------------------------------------------
+
+    async def settle(self, order: WorkingOrder, *, may_send: bool) -> OrderReport:
+        """Go on with an order until the venue has proved that it rests or is done."""
+        async with order.lock:
+            await self._prove(order, may_send=may_send)
+        return order.report
+
+    async def _prove(self, order: WorkingOrder, *, may_send: bool) -> None:
+        """Go on until the venue has proved that the order rests or is done."""
+        while order.state not in _KNOWN:
+            if order.state is OrderState.UNKNOWN:
+                self._note(order)
+                self._hear(order, await self._ask(order))
+            elif not may_send:
+                never = "it was never sent, and its bar has passed"
+                self._hear(order, replace(order.report, state=OrderState.EXPIRED, reason=never))
+            elif order.held:
+                self._hear(order, replace(order.report, state=OrderState.OPEN, reason=_HELD))
             else:
-                self._note(report)
-                looks += state is OrderState.OPEN
-                if looks > self.patience.attempts:
-                    self._stop(f"order {intent.client_order_id} is still open at the venue: cancel or fill it there")
-                report = await self._ask(intent)
-                if state is OrderState.OPEN and report.state is OrderState.INTENDED:
-                    self._stop(f"the venue no longer knows order {intent.client_order_id}, which it called open")
-            state = advance(state, report.state)
-        self._note(report)
-        if report.refused_key:
-            self._stop(f"the venue refuses this key ({report.reason})")
-        return report
+                await self._send(order)
+        await self._account_for(order)
+        self._note(order)
+        self._unproved.pop(order.id, None)
+        if order.report.refused_key:
+            self._stop(order, f"the venue refuses this key ({order.report.reason})")
 
-    async def _send(self, intent: Intent) -> OrderReport:
-        report = await self._heard(intent, self._submit(intent))
-        self._accepted_until = self._window_from_now()
+    async def _finish(self, order: WorkingOrder) -> OrderReport:
+        """Follow an order that should be done at once; one that stays open stops the symbol."""
+        async with order.lock:
+            for look in range(self.patience.attempts):
+                if order.state in TERMINAL:
+                    return order.report
+                await self._sleep(self._pause(look) if look else 0.0)
+                await self._look(order)
+        if order.state not in TERMINAL:
+            self._stop(order, f"order {order.id} is still open at the venue: cancel or fill it there")
+        return order.report
+
+    async def _look(self, order: WorkingOrder) -> None:
+        """Ask how a resting order stands."""
+        self._hear(order, await self._ask(order))
+        await self._account_for(order)
+        self._note(order)
+
+    async def _send(self, order: WorkingOrder) -> None:
+        if order.sends == self.patience.sends:
+            self._stop(order, f"the venue did not take order {order.id} in {order.sends} attempts")
+        order.sends += 1
+        order.report = replace(order.report, state=advance(order.state, OrderState.SENT))
+        report = await self._submit(order)
+        order.accepted_until = self._window_from_now()
+        self._hear(order, report)
         if report.state is OrderState.INTENDED:
             await self._correct_clock()
         if report.retry_after:
             await self._sleep(report.retry_after)
+
+    async def _submit(self, order: WorkingOrder) -> OrderReport:
+        """One request; what its reply proves. A mere acknowledgement is followed by a question."""
+        window = round(self.patience.receive_window * 1000)
+        placement = self._held.placement(order)
+        answer = await attempt(self.dialect.place(self.client, placement, window))
+        if isinstance(answer, Failure):
+            return classify_error(order.intent, answer.error, self.dialect)
+        report = self._read(order, answer)
+        if report.state is OrderState.UNKNOWN and _is_acknowledgement(answer, order.id):
+            asked = await self._query(order)
+            return report if asked.state is OrderState.INTENDED else asked
         return report
 
-    async def _submit(self, intent: Intent) -> OrderReport:
-        amount, name = format(intent.quantity, "f"), {"newClientOrderId": intent.client_order_id}
-        order = await self.client.create_order(intent.symbol, "market", intent.side, amount, None, name)
-        return classify_reply(intent, order)
-
-    async def _heard(self, intent: Intent, request: Awaitable[OrderReport]) -> OrderReport:
-        answer = await attempt(request)
-        return classify_error(intent, answer.error) if isinstance(answer, Failure) else answer
-
-    async def _ask(self, intent: Intent) -> OrderReport:
+    async def _ask(self, order: WorkingOrder) -> OrderReport:
         """The venue's answer about an order: a state other than UNKNOWN, INTENDED if it provably never arrived."""
         asked, failed, reason = 0, 0, ""
         while failed < self.patience.attempts:
-            report = await self._query(intent)
+            report = await self._query(order)
             pause = self._pause(asked)
             asked += 1
-            if report.state is OrderState.INTENDED:
-                left = self._accepted_until - self._clock()
+            if report.state is OrderState.INTENDED and not order.acknowledged:
+                left = order.accepted_until - self._clock()
                 if left <= 0:
                     return report
                 pause = min(pause, left)
-            elif report.state is not OrderState.UNKNOWN:
+            elif report.state not in (OrderState.UNKNOWN, OrderState.INTENDED):
                 return report
             else:
                 failed, reason = failed + 1, report.reason
             await self._sleep(max(pause, report.retry_after))
+        what = f"{order.intent.side} {order.intent.quantity} {order.intent.symbol}"
         return self._stop(
-            f"the outcome of order {intent.client_order_id} ({intent.side} {intent.quantity} {intent.symbol}) is "
-            f"unknown after {failed} questions (last: {reason}): check the account, then start the runner again"
+            order,
+            f"the outcome of order {order.id} ({what}) is unknown after {failed} questions (last: {reason}): "
+            "check the account, then start the runner again",
         )
 
-    async def _query(self, intent: Intent) -> OrderReport:
-        absent = OrderReport(intent.client_order_id, OrderState.INTENDED, reason="the venue does not know this order")
-        answer = await attempt(self._find(intent))
-        if not isinstance(answer, Failure):
-            return answer
-        reply = venue_reply(answer.error)
-        if reply is not None and 400 <= reply.status < 500 and reply.code == _NO_SUCH_ORDER:
-            return absent
-        said = describe_error(answer.error)
-        return replace(absent, state=OrderState.UNKNOWN, reason=said, retry_after=answer.retry_after)
-
-    async def _find(self, intent: Intent) -> OrderReport:
-        name = {"origClientOrderId": intent.client_order_id}
-        report = classify_reply(intent, await self.client.fetch_order(None, intent.symbol, name))
-        if report.quantity == 0.0 or report.fee is not None:
-            return report
-        answer = await attempt(self._fills(intent, report))
+    async def _query(self, order: WorkingOrder) -> OrderReport:
+        """One question: INTENDED where the venue says that it knows no such order."""
+        answer = await attempt(self.dialect.find(self.client, order.intent.symbol, order.id))
+        unknown = replace(order.report, state=OrderState.UNKNOWN)
         if isinstance(answer, Failure):
-            return replace(report, reason="found by query; the venue did not say the fee")
-        return answer
+            if self.dialect.verdict(venue_reply(answer.error)) is Verdict.CLOCK:
+                await self._correct_clock()
+            return replace(unknown, reason=describe_error(answer.error), retry_after=answer.retry_after)
+        if answer is None:
+            return replace(unknown, state=OrderState.INTENDED, reason="the venue does not know this order")
+        return self._read(order, answer)
 
-    async def _fills(self, intent: Intent, report: OrderReport) -> OrderReport:
-        """Price and fee of a fill found by query: Binance's order query carries neither, its trade list does."""
-        which = {"orderId": report.venue_order_id}
-        trades = await self.client.fetch_my_trades(intent.symbol, None, None, which)
-        found = {"trades": trades, "average": report.price, "fees": [trade.get("fee") for trade in trades]}
-        price = _price(found)
-        return replace(report, price=price, fee=_fee(found, intent.symbol, price))
+    def _read(self, order: WorkingOrder, said: Any) -> OrderReport:
+        """A reply about this order, with the trades that it tells and those that are known already."""
+        report = classify_reply(order.intent, said)
+        if report.state is OrderState.UNKNOWN:
+            return report
+        told = [] if not isinstance(said.get("trades"), list) else said["trades"]
+        trades = _readable(told, order.intent, said)
+        return report.with_trades(_merged(order.report.trades, self.fills.of(order.id), trades))
+
+    def _hear(self, order: WorkingOrder, report: OrderReport) -> None:
+        """Take what is newer than what is known: a stream may have been faster than the reply to a question."""
+        stale = report.state in RESTING and abs(report.quantity) < abs(order.report.quantity)
+        nothing = order.state in RESTING and report.state in (OrderState.UNKNOWN, OrderState.INTENDED)
+        if (
+            order.state in TERMINAL
+            or stale
+            or nothing
+            or report.state not in (TRANSITIONS[order.state] | {order.state})
+        ):
+            order.report = order.report.with_trades(_merged(order.report.trades, report.trades))
+        else:
+            order.report = report
+
+    async def _account_for(self, order: WorkingOrder) -> None:
+        """Fetch the trades that explain what was filled. Where the venue does not tell, reconciliation asks again."""
+        for tried in range(min(3, self.patience.attempts)):
+            if order.report.complete or order.report.venue_order_id is None:
+                return
+            if tried:
+                await self._sleep(self._pause(tried))
+            name, symbol = order.report.venue_order_id, order.intent.symbol
+            answer = await attempt(self.dialect.fills(self.client, symbol, order_id=name))
+            if not isinstance(answer, Failure):
+                trades = _readable(answer, order.intent, {"id": name})
+                order.report = order.report.with_trades(_merged(order.report.trades, trades))
+        if not order.report.complete:
+            order.report = replace(order.report, reason="the venue did not tell all trades of this order (fee unknown)")
+
+    def _note(self, order: WorkingOrder) -> None:
+        """Write fresh fills, and a status once: what was first known of it stays. Together, or not at all."""
+        report = order.report
+        fresh = self.fills.fresh(report.trades)
+        entries = self.fills.entries(fresh)
+        key = f"order:{report.client_order_id}:{report.state.value}"
+        news = report.state not in (OrderState.INTENDED, OrderState.SENT) and self.log.get(key) is None
+        if news:
+            entries.append((journal.ORDER, report.body(), key))
+        if entries:
+            self.log.extend(entries)
+            self.fills.booked(fresh)
+        if (news or fresh) and self._on_report is not None:
+            self._on_report(report)
+
+    # Cancelling -------------------------------------------------------------------------------------------------------
+
+    async def cancel(self, client_order_id: str, reason: str) -> OrderReport:
+        """Cancel an order; its final report, which may be FILLED: the venue decides which came first."""
+        order = self.order(client_order_id)
+        async with order.lock:
+            if order.state in TERMINAL:
+                return order.report
+            if self.log.get(f"cancel:{order.id}") is None:
+                journal.record(self.log, journal.CANCEL, client_order_id=order.id, reason=reason)
+            if order.held or order.state is OrderState.INTENDED:
+                order.report = replace(order.report, state=OrderState.CANCELED, reason=reason)
+                self._note(order)
+            else:
+                await self._prove(order, may_send=False)
+                await self._withdraw(order)
+        return order.report
+
+    async def cancel_all(self, reason: str, symbol: str | None = None) -> list[OrderReport]:
+        """Cancel everything that works, of one symbol or of all; where each ended."""
+        orders = self.working(symbol)
+        for problem in await self._together([self.cancel(order.id, reason) for order in orders]):
+            raise problem
+        return [order.report for order in orders]
+
+    async def _withdraw(self, order: WorkingOrder) -> None:
+        """Ask for the cancel until the order itself is known to be done: the cancel's reply proves nothing."""
+        for tried in range(self.patience.attempts):
+            if order.state in TERMINAL:
+                return
+            if order.state is not OrderState.PENDING_CANCEL:
+                order.report = replace(order.report, state=advance(order.state, OrderState.PENDING_CANCEL))
+                self._note(order)
+            answer = await attempt(self.dialect.cancel(self.client, order.intent.symbol, order.id))
+            if isinstance(answer, Failure):
+                if self.dialect.verdict(venue_reply(answer.error)) is Verdict.CLOCK:
+                    await self._correct_clock()
+                await self._sleep(max(answer.retry_after, self._pause(tried)))
+            await self._look(order)
+        if order.state not in TERMINAL:
+            self._stop(order, f"the venue does not cancel order {order.id}: cancel it there")
+
+    # Listening --------------------------------------------------------------------------------------------------------
+
+    async def refresh(self, symbol: str | None = None) -> list[OrderReport]:
+        """Ask how each order at the venue stands; the reports that are news."""
+        before = {order.id: order.report for order in self.working(symbol) if not order.held}
+
+        async def look(order: WorkingOrder) -> None:
+            async with order.lock:
+                if order.state in RESTING:
+                    await self._look(order)
+                elif order.state is OrderState.UNKNOWN:
+                    await self._prove(order, may_send=False)
+
+        problems = await self._together([look(self.order(name)) for name in before])
+        await self._held.after_news()
+        if problems:
+            raise problems[0]
+        return [self.order(name).report for name, report in before.items() if self.order(name).report != report]
+
+    def hear(self, said: Any, trades: Iterable[Any] = ()) -> OrderReport | None:
+        """An order structure of a stream (and trades of it); the report where it was news about an order of this desk.
+
+        Streams repeat, reorder and lose: what is older than what is known is ignored, its trades are booked all the
+        same. Nothing is proved by silence: `refresh` asks.
+        """
+        named = self.dialect.named(said) if isinstance(said, dict) else {}
+        order = self._orders.get(str(named.get("clientOrderId")))
+        if order is None:
+            return None
+        report, before = self._read(order, named), order.report
+        told = _readable(trades, order.intent, named)
+        known = _merged(order.report.trades, report.trades, told)
+        if report.state is not OrderState.UNKNOWN:
+            self._hear(order, report)
+        order.report = order.report.with_trades(known)
+        self._note(order)
+        return order.report if order.report != before else None
+
+    def book(self, client_order_id: str, trades: Iterable[Any]) -> list[VenueTrade]:
+        """Book trade structures of an order that this journal has, done or not; those that were news."""
+        entry = self.log.get(f"intent:{client_order_id}")
+        if entry is None:
+            raise RunnerError(f"order {client_order_id} is not in this journal: its trades are somebody else's")
+        intent = Intent.from_body(entry.body)
+        told = _readable(trades, intent, {})
+        fresh = self.fills.fresh(told)
+        if not fresh:
+            return []
+        order = self._orders.get(client_order_id) or self._restored(intent)
+        order.report = order.report.with_trades(_merged(order.report.trades, told))
+        self._note(order)
+        return fresh
+
+    def is_overfilled(self, client_order_id: str) -> bool:
+        """Whether the trades of an order of this journal are more than it ordered."""
+        entry = self.log.get(f"intent:{client_order_id}")
+        ordered = Intent.from_body(entry.body).quantity if entry is not None else 0
+        return abs(total(self.fills.of(client_order_id))) > ordered
+
+    def named(self, venue_order_id: str) -> str | None:
+        """The client order id of an order of this journal by the venue's own number."""
+        for order in self._orders.values():
+            if order.report.venue_order_id == venue_order_id:
+                return order.id
+        return self.fills.owner(venue_order_id)
+
+    async def tick(self, symbol: str, *, bid: float, ask: float) -> list[OrderReport]:
+        """The market moved: send the orders that the runner holds and whose price is there; their reports."""
+        return await self._held.tick(symbol, bid, ask)
+
+    # OCO --------------------------------------------------------------------------------------------------------------
+
+    async def _place_pair(self, limit: Intent, stop: Intent) -> None:
+        """A limit and a stop that cancel each other, as one request to a venue that holds such pairs."""
+        orders = [self._take(limit), self._take(stop)]
+        async with orders[0].lock, orders[1].lock:
+            while any(order.state not in _KNOWN for order in orders):
+                if all(order.state is OrderState.INTENDED for order in orders):
+                    await self._send_pair(*orders)
+                for order in orders:
+                    if order.state is OrderState.UNKNOWN:
+                        self._note(order)
+                        self._hear(order, await self._ask(order))
+                if len({order.state is OrderState.INTENDED for order in orders}) > 1:
+                    self._stop(
+                        orders[0], f"the venue knows only one order of the group {limit.group}: settle it by hand"
+                    )
+            for order in orders:
+                await self._prove(order, may_send=False)
+
+    async def _send_pair(self, limit: WorkingOrder, stop: WorkingOrder) -> None:
+        if limit.sends == self.patience.sends:
+            self._stop(limit, f"the venue did not take the group {limit.intent.group} in {limit.sends} attempts")
+        for order in (limit, stop):
+            order.sends += 1
+            order.report = replace(order.report, state=advance(order.state, OrderState.SENT))
+        legs = limit.intent.placement(), stop.intent.placement()
+        answer = await attempt(self.dialect.place_oco(self.client, *legs, _list_id(limit.id)))
+        for number, order in enumerate((limit, stop)):
+            order.accepted_until = self._window_from_now()
+            if isinstance(answer, Failure):
+                report = classify_error(order.intent, answer.error, self.dialect)
+            else:
+                told = {one.get("clientOrderId"): one for one in answer if isinstance(one, dict)}
+                report = self._read(order, told.get(order.id))
+            self._hear(order, report)
+            if number == 0 and report.state is OrderState.INTENDED:
+                await self._correct_clock()
+            if number == 0 and report.retry_after:
+                await self._sleep(report.retry_after)
+
+    async def _recover_pair(
+        self, limit: WorkingOrder, stop: WorkingOrder, *, may_send: Callable[[Intent], bool]
+    ) -> None:
+        """A pair that an earlier process was about to place: both at the venue, or none."""
+        for order in (limit, stop):
+            if order.state is OrderState.UNKNOWN:
+                self._hear(order, await self._ask(order))
+        if limit.state is stop.state is OrderState.INTENDED and may_send(limit.intent):
+            await self._place_pair(limit.intent, stop.intent)
+
+    # Small things -----------------------------------------------------------------------------------------------------
 
     async def _correct_clock(self) -> None:
         if isinstance(await attempt(set_clock(self.client)), Failure):
             await self._sleep(self._pause(0))
 
-    def _note(self, report: OrderReport) -> None:
-        """Write a status once: what was first known of it stays."""
-        if self.log.get(f"order:{report.client_order_id}:{report.state.value}") is None:
-            journal.record(self.log, journal.ORDER, **report.body())
-
-    def _stop(self, reason: str) -> NoReturn:
+    def _stop(self, order: WorkingOrder, reason: str) -> NoReturn:
+        self._unproved[order.id] = order.intent.symbol, reason
         raise RunnerError(reason)
 
     def _window_from_now(self) -> float:
-        return self._clock() + self.patience.receive_window + _CLOCK_MARGIN
+        return self._clock() + self.patience.receive_window + self.dialect.clock_margin
 
 
-def _price(order: dict[str, Any]) -> float | None:
-    """Fill price: the venue's own figure where there is one fill, the average otherwise."""
-    trades = order.get("trades") or []
-    value = trades[0].get("price") if len(trades) == 1 else order.get("average")
-    return None if value is None else float(value)
+def _pairs(intents: Sequence[Intent]) -> tuple[list[tuple[Intent, Intent]], list[Intent]]:
+    """Groups of exactly one limit and one stop (limit first), and the other intents."""
+    groups: dict[str, list[Intent]] = {}
+    for intent in intents:
+        if intent.group is not None:
+            groups.setdefault(intent.group, []).append(intent)
+    pairs = []
+    for members in groups.values():
+        limits = [one for one in members if one.kind == "limit"]
+        stops = [one for one in members if one.kind in ("stop", "stop_limit")]
+        if len(members) == 2 and len(limits) == len(stops) == 1 and limits[0].quantity == stops[0].quantity:
+            pairs.append((limits[0], stops[0]))
+    paired = {one.client_order_id for pair in pairs for one in pair}
+    return pairs, [intent for intent in intents if intent.client_order_id not in paired]
 
 
-def _fee(order: dict[str, Any], symbol: str, price: float | None) -> float | None:
-    """Fee in quote currency; a fee taken in the base asset is valued at the fill price, any other is unknown (None)."""
-    base, _, quote = symbol.partition("/")
-    fees = [fee for fee in (order.get("fees") or [order.get("fee")]) if fee and fee.get("cost") is not None]
-    worth = {quote: 1.0, base: price}
-    values = [worth.get(fee.get("currency")) for fee in fees]
-    if not fees or any(value is None for value in values):
-        return None
-    return sum(float(fee["cost"]) * value for fee, value in zip(fees, values, strict=True) if value is not None)
+def _is_acknowledgement(said: Any, client_order_id: str) -> bool:
+    """A reply that names the order and says nothing else about it."""
+    named = isinstance(said, dict) and said.get("id") is not None and said.get("status") is None
+    return named and said.get("clientOrderId") in (None, client_order_id)
+
+
+def _list_id(client_order_id: str) -> str:
+    """The id of the list that a limit order heads."""
+    return client_order_id.replace("tl-", "tg-", 1)
+
+
+def _readable(told: Iterable[Any], intent: Intent, order: Any) -> tuple[VenueTrade, ...]:
+    """The trades that can be read; a malformed one leaves the order incomplete, so that it is asked for again."""
+    found = []
+    for said in told:
+        try:
+            found.append(VenueTrade.read(said, intent.client_order_id, intent.symbol, order=order))
+        except (RunnerError, TypeError, ValueError, AttributeError):
+            continue
+    return tuple(found)
+
+
+def _merged(*groups: Iterable[VenueTrade]) -> tuple[VenueTrade, ...]:
+    """Each trade once, the first telling of it, in the order of the venue's time."""
+    found: dict[str, VenueTrade] = {}
+    for trade in (trade for group in groups for trade in group):
+        found.setdefault(trade.trade_id, trade)
+    return tuple(sorted(found.values(), key=lambda trade: (trade.filled_at, len(trade.trade_id), trade.trade_id)))

@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tradelib.errors import ParameterError, RunnerError
-from tradelib.live.connection import CLOCK_REFUSAL, KEY_REFUSALS, describe_error, venue_reply
+from tradelib.live.connection import Verdict, describe_error, venue_reply, venue_verdict
 
-__all__ = ["Failure", "Insistence", "Patience", "Sleep", "attempt"]
+__all__ = ["Failure", "Insistence", "Patience", "Sleep", "Unanswered", "attempt"]
 
 Answer = TypeVar("Answer")
 Sleep = Callable[[float], Awaitable[object]]
+
+
+class Unanswered(RunnerError):
+    """The venue did not answer for longer than the runner insists: nothing is wrong but the connection."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,10 @@ class Insistence:
     """
 
     def __init__(
-        self, patience: Patience, set_clock: Callable[[], Awaitable[None]] | None = None, sleep: Sleep = asyncio.sleep
+        self,
+        patience: Patience,
+        set_clock: Callable[[], Awaitable[None]] | None = None,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.patience = patience
         self.sleep = sleep
@@ -89,7 +96,7 @@ class Insistence:
         return longest * self._random.uniform(0.5, 1.0)
 
     async def insist(self, question: Callable[[], Awaitable[Answer]], what: str) -> Answer:
-        """The answer to a question that changes nothing at the venue; `RunnerError` after the last failed attempt.
+        """The answer to a question that changes nothing at the venue; `Unanswered` after the last failed attempt.
 
         A `RunnerError` of the question itself is a verdict, and so is a refused key: neither is asked again.
         """
@@ -102,14 +109,14 @@ class Insistence:
             await self._consider(answer, what)
             if failed + 1 < self.patience.attempts:
                 await self.sleep(max(self.pause(failed), answer.retry_after))
-        raise RunnerError(f"the venue does not answer for {what} ({said}, {self.patience.attempts} attempts)")
+        raise Unanswered(f"the venue does not answer for {what} ({said}, {self.patience.attempts} attempts)")
 
     async def _consider(self, failure: Failure, what: str) -> None:
         """Raise what asking again cannot change, and correct the clock."""
         if isinstance(failure.error, RunnerError):
             raise failure.error
-        reply = venue_reply(failure.error)
-        if reply is not None and reply.code in KEY_REFUSALS:
+        verdict = venue_verdict(failure.error)
+        if verdict is Verdict.KEY:
             raise RunnerError(f"the venue refuses this key for {what} ({describe_error(failure.error)})")
-        if reply is not None and reply.code == CLOCK_REFUSAL and self._set_clock is not None:
+        if verdict is Verdict.CLOCK and self._set_clock is not None:
             await attempt(self._set_clock())

@@ -1,18 +1,18 @@
-"""The lean runner: closed bar in, decision, durable intent, order, journal. One bundle, one symbol, one process.
+"""The lean runner: one process, any number of bundles, each with its own trader, purse and journal.
 
-Per closed bar: the account as the venue states it is valued at the bar's close; the bundle's own rule decides on the
-whole history; the kernel's own rule turns the target weight into a quantity; bar, equity, decision and intent become
-durable in one transaction; only then the order is sent, and its outcome journalled. `equity{time}` is therefore the
-account at the close of that bar *before* the order decided on it, which is the backtest's equity of that bar.
+`Runner` trades one bundle on the whole account, with one journal file: what research is compared with. `Fleet` trades
+many on one account, as `RunnerSettings` say: each bundle has its share of the capital, its journal in the folder, and
+its seat under the supervisor; the account's own journal holds settings, operators' acts, halts and incidents. Both run
+the same `Trader`.
 
-Only the newest closed bar may trade. Bars that closed while the runner was away are journalled, not decided on. The
-first decision is made on the last bar that was closed when the runner first started. After a restart the journal says
-where to go on; intents without a final order are settled first, by asking the venue.
+SIGINT and SIGTERM finish what is being decided and end in order: the stated policy keeps, cancels or flattens, within a
+deadline. A second signal ends at once, as a crash would, which is safe too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 import signal
@@ -21,34 +21,27 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pandas as pd
-
-from tradelib._jit import interpreted
-from tradelib.backtest import kernel
 from tradelib.bundle import Bundle, TrustStore
 from tradelib.data.timeframes import utc_timestamp
 from tradelib.errors import RunnerError
-from tradelib.ledger import Ledger, journal, open_journal
-from tradelib.live.account import Account, Listing, fetch_account, fetch_listing, is_trading
+from tradelib.ledger import journal
 from tradelib.live.admission import admit_bundle, admit_journal, locked
-from tradelib.live.bars import Bar, BarFeed
-from tradelib.live.connection import credentials_from_environment, describe_error, make_client, set_clock
-from tradelib.live.orders import Intent, OrderDesk, client_order_id, quantise
-from tradelib.live.patience import Insistence, Patience
+from tradelib.live.journals import TraderJournal
+from tradelib.live.patience import Patience
+from tradelib.live.reconcile import Reconciler
 from tradelib.live.summary import RunSummary, Step, summarise
+from tradelib.live.supervisor import Seat, Supervisor
+from tradelib.live.trader import Trader
+from tradelib.live.wire import connect, make_pace, make_wire
 
-__all__ = ["Runner", "run_bundle"]
+__all__ = ["Runner", "block_on", "epoch", "run_bundle", "signals", "start_body", "within"]
 
 Result = TypeVar("Result")
+logger = logging.getLogger(__name__)
 
-_IDLE = 0.01
-"""Seconds between two polls that found nothing, whatever the polling pace."""
-_IDLE_POLLS = 50
-"""Polls in a row without a new bar after which the runner asks whether the market is still open."""
 _EXCHANGE = "binance"
 
 
@@ -71,215 +64,107 @@ class Runner:
         poll_seconds: float = 0.0,
         on_progress: Callable[[Step], None] | None = None,
         patience: Patience | None = None,
+        exchange: str = _EXCHANGE,
+        shutdown: str = "keep",
+        deadline: float = 30.0,
+        reconcile_seconds: float = 60.0,
     ) -> None:
         if not (math.isfinite(poll_seconds) and poll_seconds >= 0.0):
             raise RunnerError(f"poll_seconds is {poll_seconds!r}: give a number of seconds, 0 for as fast as possible")
+        if shutdown not in ("keep", "cancel", "flatten"):
+            raise RunnerError(f"shutdown is {shutdown!r}: use 'keep', 'cancel' or 'flatten'")
         self.bundle = bundle
         self.mode = mode
+        self.exchange = exchange
         self.path = Path(journal_path)
         self.patience = patience or Patience()
-        self._until = None if until is None else utc_timestamp(until, "until").value // 10**6
-        self._pause = max(poll_seconds, _IDLE)
+        self.shutdown, self.deadline, self.reconcile_seconds = shutdown, deadline, reconcile_seconds
+        self._until = epoch(until)
+        self._poll_seconds = poll_seconds
         self._progress = on_progress
         self._reason = ""
-        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
         self._seconds: deque[float] = deque(maxlen=10_000)
-        keys = credentials_from_environment()
-        self._connect = lambda: make_client(
-            venue_url,
-            mode,
-            keys.key,
-            keys.secret,
-            _EXCHANGE,
-            receive_window_ms=round(self.patience.receive_window * 1000),
-            request_timeout_ms=round(self.patience.request_timeout * 1000),
-        )
+        self._connect = lambda: connect(venue_url, mode, exchange, self.patience)
 
     def stop(self, reason: str) -> None:
         """Ask for an orderly end: the current bar is finished first. To be called in the runner's own thread."""
         self._reason = self._reason or reason
-        self._wake.set()
+        self._stopping.set()
 
     async def run(self) -> RunSummary:
         """Trade until told to stop; the summary of the journal. Raises `RunnerError` when trading halts."""
         client = self._connect()
         try:
-            with locked(self.path), open_journal(self.path) as log:
+            with locked(self.path), TraderJournal(self.path) as log:
                 admit_journal(log, self.bundle, self.mode)
                 journal.record(log, journal.START, **self._start_body())
-                try:
-                    await _Run(self, client, log).trade()
-                except Exception as error:
-                    journal.record(log, journal.HALT, reason=describe_error(error))
-                    raise
+                seat = await self._trade(client, log)
+                if seat.failure is not None:
+                    raise seat.failure
                 journal.record(log, journal.STOP, reason=self._reason)
                 return summarise(log, str(self.path), self._reason, self._seconds)
         finally:
             await client.close()
 
+    async def _trade(self, client: Any, log: TraderJournal) -> Seat:
+        def tell(what: str, detail: str) -> None:
+            journal.record(log, journal.INCIDENT, what=what, detail=detail)
+
+        wire = make_wire(client, self.mode, self.exchange, self.patience, tell)
+        pace = make_pace("poll", self.mode, self._poll_seconds, None)(self.bundle.execution.timeframe)
+
+        def make() -> Trader:
+            return Trader(
+                self.bundle, wire, log, pace, until=self._until, progress=self._progress, seconds=self._seconds,
+                probing=self.mode == "paper",
+            )  # fmt: skip
+
+        seat = Seat(make, log)
+        account = _Account(seat, self.reconcile_seconds)
+
+        async def check() -> None:
+            await supervisor.guarded(seat, account.check)
+
+        supervisor = Supervisor([seat], wire.insistence, self._stopping, between_rounds=check)
+        await supervisor.start()
+        if seat.failure is None:
+            await check()
+        await within(supervisor.rounds(), self._stopping, self.deadline)
+        self._reason = self._reason or seat.trader.ended or f"until {seat.trader.feed.last.time}"
+        if seat.failure is None and self._stopping.is_set():
+            await within(seat.trader.wind_down(self.shutdown, self._reason), None, self.deadline)
+        return seat
+
     def _start_body(self) -> dict[str, Any]:
-        terms, bundle = self.bundle.execution, self.bundle
-        return {
-            "bundle_digest": bundle.digest,
-            "name": bundle.name,
-            "venue": _EXCHANGE,
-            "mode": self.mode,
-            "symbol": terms.symbol,
-            "timeframe": bundle.golden_bars.attrs["timeframe"],
-            "package_digest": bundle.package_digest,
-            "golden_decisions": len(bundle.golden_decisions),
-        }
+        return start_body(self.bundle, self.exchange, self.mode)
 
 
-class _Run:
-    """One run of a `Runner`: its client, its journal, and what it knows of market, bars and orders."""
+class _Account:
+    """Compares the account of one trader with its journal, now and then; `RunnerError` for what is not explained."""
 
-    def __init__(self, runner: Runner, client: Any, log: Ledger) -> None:
-        self.runner = runner
-        self.bundle = runner.bundle
-        self.terms = runner.bundle.execution
-        self.client = client
-        self.log = log
-        self.insistence = Insistence(runner.patience, lambda: set_clock(client))
-        self.feed = BarFeed(client, self.terms.symbol, runner.bundle.golden_bars, self.insistence)
-        self.desk = OrderDesk(client, log, self.insistence)
-        self.idle = 0
+    def __init__(self, seat: Seat, seconds: float) -> None:
+        self._seat, self._seconds = seat, seconds
+        self._reconciler: Reconciler | None = None
+        self._last: float | None = None
 
-    async def trade(self) -> None:
-        """Go on where the journal ends, then bar by bar."""
-        listing = await fetch_listing(self.client, self.terms.symbol, self.terms.lots_per_unit, self.insistence)
-        seen = await self.feed.start()
-        self._compare_journal()
-        await self._settle()
-        await self._compare_account(listing)
-        self._record_bars(seen)
-        decided = self._last_decided()
-        while not self.runner._reason:
-            newest = self.feed.last
-            if self._is_due(newest, decided):
-                await self._decide(newest, listing)
-                decided = newest.milliseconds
-            elif self._is_over(max(newest.milliseconds, decided)):
-                self.runner.stop(f"until {self.feed.last.time}")
-            else:
-                await self._next_bar()
-
-    def _is_due(self, bar: Bar, decided: int) -> bool:
-        return bar.milliseconds > decided and not (self._until < bar.milliseconds)
-
-    def _is_over(self, newest: int) -> bool:
-        return newest >= self._until
-
-    @property
-    def _until(self) -> float:
-        return math.inf if self.runner._until is None else self.runner._until
-
-    async def _next_bar(self) -> None:
-        """Take what closed since; what is not the newest is journalled only. Waits when there is nothing."""
-        fresh = await self.feed.poll()
-        self._record_bars(fresh[:-1])
-        self.idle = 0 if fresh else self.idle + 1
-        if fresh:
-            return
-        if self.idle % _IDLE_POLLS == 0 and await self._is_finished():
-            self.runner.stop("the venue closed the market")
-        else:
-            await _wait(self.runner._wake, self.runner._pause)
-
-    async def _is_finished(self) -> bool:
-        """A paper market that stopped trading has come to the end of its recording; a live one may open again."""
-        return self.runner.mode == "paper" and not await is_trading(self.client, self.terms.symbol, self.insistence)
-
-    async def _decide(self, bar: Bar, listing: Listing) -> None:
-        """One closed bar: account, decision, durable intent, order."""
-        account = await fetch_account(self.client, listing, self.insistence)
-        step, intent = self._decision(bar, account, listing)
-        self._write(bar, account, step, intent)
-        if intent is not None:
-            report = await self.desk.execute(intent)
-            step = replace(step, status=report.state.value)
-        self.runner._seconds.append(step.seconds)
-        if self.runner._progress is not None:
-            self.runner._progress(step)
-
-    def _decision(self, bar: Bar, account: Account, listing: Listing) -> tuple[Step, Intent | None]:
-        """What the bundle's rule wants after `bar`, and the order that takes the account there."""
-        begun = time.perf_counter()
-        equity = account.equity(bar.close)
-        with interpreted():
-            row = self.bundle.rule.decisions(self.feed.history()).iloc[-1]
-            wanted = kernel.order_quantity(
-                float(row["target_weight"]),
-                float(self.bundle.rule.band),
-                equity,
-                bar.close,
-                account.position,
-                float(self.terms.lots_per_unit),
-                float(self.terms.minimum_notional),
+    async def check(self, _: Seat) -> bool:
+        """At most every so many seconds, while nothing is being sent."""
+        if self._last is not None and time.monotonic() - self._last < self._seconds:
+            return False
+        trader, log = self._seat.trader, self._seat.log
+        assert trader.listing is not None
+        if self._reconciler is None:
+            wire = trader.wire
+            self._reconciler = Reconciler(
+                wire.client, log, [trader.desk], [trader.listing], wire.insistence, dialect=wire.dialect
             )
-        amount = quantise(wanted, listing.step)
-        quantity = math.copysign(float(amount), wanted) if amount else 0.0
-        known = _known(row["signal"]), _known(row["target_weight"])
-        seconds = time.perf_counter() - begun
-        step = Step(bar.time, bar.close, *known, account.position, equity, quantity, None, seconds)
-        if not amount:
-            return step, None
-        name = client_order_id(self.bundle.digest, listing.symbol, bar.time)
-        return step, Intent(bar.time, name, listing.symbol, "buy" if wanted > 0 else "sell", amount)
-
-    def _write(self, bar: Bar, account: Account, step: Step, intent: Intent | None) -> None:
-        """Bar, equity, decision and intent, durable together: a bar is either untouched or completely decided."""
-        names = ("time", "signal", "target_weight", "position", "equity", "quantity")
-        entries: list[tuple[str, dict[str, Any]]] = [
-            (journal.BAR, bar.body()),
-            (journal.EQUITY, {"time": bar.time, **vars(account), "equity": step.equity}),
-            (journal.DECISION, {name: getattr(step, name) for name in names}),
-        ]
-        if intent is not None:
-            entries.append((journal.INTENT, intent.body()))
-        self.log.extend((kind, body, journal.entry_key(kind, body)) for kind, body in entries)
-
-    def _record_bars(self, bars: list[Bar]) -> None:
-        """Bars that the history needs and nobody decided on; the newest is left to its decision."""
-        bodies = [bar.body() for bar in bars if bar != self.feed.last]
-        self.log.extend((journal.BAR, body, journal.entry_key(journal.BAR, body)) for body in bodies)
-
-    async def _settle(self) -> None:
-        """Resolve what an earlier run left open. Only an order of the newest closed bar may still be sent."""
-        for body in journal.unresolved(self.log):
-            intent = Intent.from_body(body)
-            await self.desk.recover(intent, may_send=intent.time == self.feed.last.time)
-
-    def _compare_journal(self) -> None:
-        """Every bar that an earlier run took must still be what the venue shows."""
-        shown = {bar.time: bar for bar in self.feed.bars()}
-        for body in journal.bars(self.log):
-            bar = shown.get(body["time"])
-            if bar is None or bar.body() != body:
-                raise RunnerError(
-                    f"the bar {body['time']} of {self.terms.symbol} was journalled as {body}, "
-                    f"the venue now shows {bar.body() if bar else 'none'}: not trading on contradictory data"
-                )
-
-    async def _compare_account(self, listing: Listing) -> None:
-        """After a restart the venue must hold the position that the journal ended with, fills included."""
-        last = self.log.last(journal.EQUITY)
-        if last is None:
-            return
-        sent = {body["client_order_id"] for body in journal.intents(self.log) if body["time"] == last.body["time"]}
-        filled = [order["quantity"] for order in journal.orders(self.log) if order["client_order_id"] in sent]
-        expected = last.body["position"] + (filled[-1] if filled else 0.0)
-        held = (await fetch_account(self.client, listing, self.insistence)).position
-        if abs(held - expected) >= float(listing.step) / 2:
-            raise RunnerError(
-                f"the journal ends with {expected:g} {listing.base}, the venue holds {held:g}: "
-                "not trading on an account that changed; settle it by hand and start a new journal"
-            )
-
-    def _last_decided(self) -> int:
-        """Open time (epoch ms) of the last decided bar, -1 before the first."""
-        entry = self.log.last(journal.DECISION)
-        return -1 if entry is None else pd.Timestamp(entry.body["time"]).value // 10**6
+        self._reconciler.desks = [trader.desk]
+        told = await self._reconciler.reconcile()
+        self._last = time.monotonic()
+        for symbol, why in told.halted.items():
+            raise RunnerError(f"{symbol}: {why}: not trading on an account that is not explained")
+        return True
 
 
 def run_bundle(
@@ -294,14 +179,17 @@ def run_bundle(
     on_progress: Callable[[Step], None] | None = None,
     confirm_live: bool = False,
     patience: Patience | None = None,
+    exchange: str = _EXCHANGE,
+    shutdown: str = "keep",
+    deadline: float = 30.0,
 ) -> RunSummary:
-    """Verify the bundle at `bundle_path`, then trade it; blocks until the run ends.
+    """Verify the bundle at `bundle_path`, then trade it on the whole account; blocks until the run ends.
 
     venue_url: the paper venue on this machine; None for `mode="live"`. trust: the keys that may sign, by default the
     project's. until: open time of the last bar to decide on (ISO, UTC). poll_seconds: pause between two questions for
-    new bars. SIGINT and SIGTERM finish the current bar and stop in order. API keys come from `TRADELIB_API_KEY` and
-    `TRADELIB_API_SECRET`. Raises `BundleError` before anything is traded, `RunnerError` where trading is refused or
-    had to halt.
+    new bars. shutdown, deadline: what SIGINT and SIGTERM do with orders and position ("keep", "cancel", "flatten"), and
+    within how many seconds. API keys come from `TRADELIB_API_KEY` and `TRADELIB_API_SECRET`. Raises `BundleError`
+    before anything is traded, `RunnerError` where trading is refused or had to halt.
     """
     bundle = admit_bundle(bundle_path, mode, trust=trust, confirm_live=confirm_live)
 
@@ -315,14 +203,55 @@ def run_bundle(
             poll_seconds=poll_seconds,
             on_progress=on_progress,
             patience=patience,
+            exchange=exchange,
+            shutdown=shutdown,
+            deadline=deadline,
         )
-        with _signals(runner):
+        with signals(runner.stop):
             return await runner.run()
 
-    return _block_on(supervised)
+    return block_on(supervised)
 
 
-def _block_on(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+def start_body(bundle: Bundle, exchange: str, mode: str) -> dict[str, Any]:
+    """The journal's entry for the start of a run."""
+    return {
+        "bundle_digest": bundle.digest,
+        "name": bundle.name,
+        "venue": exchange,
+        "mode": mode,
+        "symbol": bundle.execution.symbol,
+        "timeframe": bundle.golden_bars.attrs["timeframe"],
+        "package_digest": bundle.package_digest,
+        "golden_decisions": len(bundle.golden_decisions),
+    }
+
+
+def epoch(until: str | None) -> float:
+    """Epoch milliseconds of a time as text; infinity for none."""
+    return math.inf if until is None else utc_timestamp(until, "until").value // 10**6
+
+
+async def within(work: Coroutine[Any, Any, Result], stopping: asyncio.Event | None, seconds: float) -> Result | None:
+    """Await `work`; once `stopping` is set (None: from now on) for no longer than `seconds`, then drop it: None.
+
+    What is dropped is where a crash would have left it: durable intents, outcomes to be asked for at the next start.
+    """
+    task = asyncio.create_task(work)
+    if stopping is not None:
+        waiting = asyncio.create_task(stopping.wait())
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+    done, _ = await asyncio.wait({task}, timeout=seconds if stopping is None or stopping.is_set() else None)
+    if done:
+        return task.result()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    logger.error("not finished within the deadline of %g s: dropped, to be settled at the next start", seconds)
+    return None
+
+
+def block_on(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
     """Run a coroutine to its end; inside a notebook, whose loop is already running, in a thread of its own."""
     try:
         asyncio.get_running_loop()
@@ -335,29 +264,25 @@ def _block_on(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
 
 
 @contextmanager
-def _signals(runner: Runner) -> Iterator[None]:
-    """SIGINT and SIGTERM ask `runner` to stop; only the main thread of a process can listen to them."""
+def signals(stop: Callable[[str], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM call `stop` with their name; only the main thread of a process can listen to them.
+
+    The second one is the system's own again: it ends the process at once.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop, wanted = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
+
+    def heard(number: signal.Signals) -> None:
+        stop(f"signal {number.name}")
+        for other in wanted:
+            loop.remove_signal_handler(other)
+
     for number in wanted:
-        loop.add_signal_handler(number, runner.stop, f"signal {number.name}")
+        loop.add_signal_handler(number, heard, number)
     try:
         yield
     finally:
         for number in wanted:
             loop.remove_signal_handler(number)
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Sleep until `event` or for `seconds`."""
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return
-
-
-def _known(value: Any) -> float | None:
-    """A number for the journal; NaN (warming up) is None."""
-    return None if math.isnan(value) else float(value)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tradelib.ledger import Ledger, journal
 
-__all__ = ["RunSummary", "Step", "summarise"]
+__all__ = ["FleetSummary", "RunSummary", "Step", "summarise"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,34 @@ class RunSummary:
     def as_dict(self) -> dict[str, Any]:
         """Labels and values in reading order, for a table in a terminal or a JSON file."""
         return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class FleetSummary:
+    """The journals of all bundles of a runner in figures, and that of the account (`journal`)."""
+
+    runs: tuple[RunSummary, ...]
+    stopped: str
+    journal: str
+
+    @property
+    def halted(self) -> dict[str, str]:
+        """Why a bundle's trader stopped for safety, by bundle and symbol."""
+        return {f"{run.name} {run.symbol}": run.halted for run in self.runs if run.halted is not None}
+
+    @property
+    def decisions(self) -> int:
+        """Bars decided by all of them."""
+        return sum(run.decisions for run in self.runs)
+
+    @property
+    def final_equity(self) -> float:
+        """What all purses were worth at their last close."""
+        return sum(run.final_equity or 0.0 for run in self.runs)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for a table in a terminal or a JSON file."""
+        return {"stopped": self.stopped, "journal": self.journal, "runs": [run.as_dict() for run in self.runs]}
 
 
 def summarise(log: Ledger, path: str, stopped: str, seconds: Sequence[float]) -> RunSummary:

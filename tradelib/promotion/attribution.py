@@ -23,7 +23,9 @@ import pandas as pd
 from tradelib._jit import interpreted
 from tradelib.backtest import kernel
 from tradelib.bundle import Bundle
+from tradelib.bundle.window import window_of, windowed
 from tradelib.data.bars import check_bars, window
+from tradelib.data.timeframes import periods_per_year
 from tradelib.errors import DataError, LedgerError, require
 from tradelib.ledger import Ledger, journal
 from tradelib.promotion.replay import journal_history, journal_of, signed_quantity
@@ -125,10 +127,11 @@ class _Fill(NamedTuple):
 
 
 class _World(NamedTuple):
-    """One side: opens and closes of the window, and the target weight of each bar (NaN: no decision)."""
+    """One side: opens, closes and volumes of the window, and the target weight of each bar (NaN: no decision)."""
 
     opens: np.ndarray
     closes: np.ndarray
+    volumes: np.ndarray
     weights: np.ndarray
 
 
@@ -197,7 +200,7 @@ def _inside(history: pd.DataFrame, first: str, last: str) -> pd.DatetimeIndex:
 def _research(bundle: Bundle, history: pd.DataFrame, first: str, last: str | None = None) -> _World:
     """What the rule decides on every bar of the window, knowing `history`."""
     with interpreted():
-        weights = bundle.rule.decisions(history)["target_weight"]
+        weights = windowed(bundle.rule, window_of(bundle)).decisions(history)["target_weight"]
     return _world(history, weights, first, last or history.index[-1].isoformat())
 
 
@@ -210,8 +213,8 @@ def _live(history: pd.DataFrame, decided: Mapping[str, Mapping[str, Any]], first
 
 def _world(history: pd.DataFrame, weights: pd.Series, first: str, last: str) -> _World:
     rows = history.index.get_indexer(_inside(history, first, last))
-    opens, closes = (history[name].to_numpy(dtype=np.float64)[rows] for name in ("open", "close"))
-    return _World(opens, closes, weights.to_numpy(dtype=np.float64)[rows])
+    opens, closes, volumes = (history[name].to_numpy(dtype=np.float64)[rows] for name in ("open", "close", "volume"))
+    return _World(opens, closes, volumes, weights.to_numpy(dtype=np.float64)[rows])
 
 
 def _fills(log: Ledger, index: pd.DatetimeIndex) -> dict[int, _Fill]:
@@ -237,23 +240,59 @@ def _fills(log: Ledger, index: pd.DatetimeIndex) -> dict[int, _Fill]:
 # The simulation -------------------------------------------------------------------------------------------------------
 
 
+class _Account:
+    """Cash and position by the kernel's own rules, and what the bundle's costs ask of holding and of trading much."""
+
+    def __init__(self, bundle: Bundle, world: _World, cash: float, position: float) -> None:
+        self.costs, self.lots = bundle.execution.costs, bundle.execution.lots_per_unit
+        self.cash, self.position = cash, position
+        self.traded = np.zeros(len(world.closes))
+        self.volume = 0.0
+        self.per_year = periods_per_year(bundle.golden_bars)
+
+    def fee_rate(self) -> float:
+        """The taker's rate; with tiers that of the value traded so far within their window."""
+        reached = [tier.taker for tier in self.costs.fee_tiers if self.volume >= tier.volume]
+        return reached[-1] if reached else self.costs.fee_rate
+
+    def fill(self, row: int, quantity: float, price: float, fee: float) -> None:
+        """Book a fill in the bar `row`."""
+        self.cash = kernel.cash_after(self.cash, quantity, price, fee)
+        self.position = kernel.position_after(self.position, quantity, self.lots)
+        self.traded[row] += abs(quantity) * price
+        self.volume += abs(quantity) * price
+
+    def close(self, row: int, close: float) -> None:
+        """What the bar `row` costs by being held over it; and the window of the tiers moves on."""
+        if self.position < 0.0:
+            self.cash -= kernel.borrow_cost(self.position, close, self.costs.borrow_rate / self.per_year)
+        if self.cash < 0.0:
+            self.cash -= kernel.interest_cost(self.cash, self.costs.interest_rate / self.per_year)
+        if row >= self.costs.tier_bars:
+            self.volume -= float(self.traded[row - self.costs.tier_bars])
+
+
 def _simulate(
     bundle: Bundle, world: _World, fills: Mapping[int, _Fill], account: tuple[float, float], taken: frozenset[str]
 ) -> float:
-    """Equity at the last close; `taken`: ingredients that come from the journal instead of from the bundle's terms."""
-    terms, (cash, position) = bundle.execution, account
+    """Equity at the last close; `taken`: ingredients that come from the journal instead of from the bundle's terms.
+
+    What was traded before the window is not known: fee tiers begin anew with it.
+    """
     pending: dict[int, list[tuple[int, float]]] = {}
     with interpreted():
+        book = _Account(bundle, world, *account)
         for row in range(len(world.closes)):
             for decision, quantity in pending.pop(row, ()):
-                price, fee = _terms_of(bundle, world, decision, row, quantity, fills, taken)
-                if _is_carried(bundle, cash, position, quantity, price, fee, taken):
-                    cash = kernel.cash_after(cash, quantity, price, fee)
-                    position = kernel.position_after(position, quantity, terms.lots_per_unit)
-            wanted = _quantity(bundle, world, row, cash, position, fills, taken)
+                price, fee = _terms_of(book, world, decision, row, quantity, fills, taken)
+                if _is_carried(bundle, book, quantity, price, fee, taken):
+                    book.fill(row, quantity, price, fee)
+            if row:  # the account is that of the first close: what it held until then is paid
+                book.close(row, float(world.closes[row]))
+            wanted = _quantity(bundle, world, row, book.cash, book.position, fills, taken)
             if wanted:
                 pending.setdefault(_fill_row(row, fills, taken), []).append((row, wanted))
-        return float(kernel.equity(cash, position, float(world.closes[-1])))
+        return float(kernel.equity(book.cash, book.position, float(world.closes[-1])))
 
 
 def _quantity(
@@ -291,7 +330,7 @@ def _fill_row(row: int, fills: Mapping[int, _Fill], taken: frozenset[str]) -> in
 
 
 def _terms_of(
-    bundle: Bundle,
+    book: _Account,
     world: _World,
     decision: int,
     row: int,
@@ -300,23 +339,26 @@ def _terms_of(
     taken: frozenset[str],
 ) -> tuple[float, float]:
     """Price and fee of a fill in the bar `row`."""
-    terms, fill, opened = bundle.execution, fills.get(decision), float(world.opens[row])
-    price = kernel.fill_price(opened, math.copysign(1.0, quantity), terms.slippage)
+    costs, fill, rate = book.costs, fills.get(decision), book.fee_rate()
+    worse = kernel.adverse_fraction(
+        costs.slippage, costs.spread / 2.0, costs.impact, quantity, float(world.volumes[row])
+    )
+    price = kernel.fill_price(float(world.opens[row]), math.copysign(1.0, quantity), worse)
     if fill is None or fill.price is None or not fill.filled:
-        return float(price), float(kernel.fee(quantity, price, terms.fee_rate))
+        return float(price), float(kernel.fee(quantity, price, rate))
     if "price" in taken:
         price = fill.price
-    fee = kernel.fee(quantity, price, terms.fee_rate)
+    fee = kernel.fee(quantity, price, rate)
     if "fee" in taken:
         fee = fill.fee * (quantity / fill.filled)
     return float(price), float(fee)
 
 
 def _is_carried(
-    bundle: Bundle, cash: float, position: float, quantity: float, price: float, fee: float, taken: frozenset[str]
+    bundle: Bundle, book: _Account, quantity: float, price: float, fee: float, taken: frozenset[str]
 ) -> bool:
     """The account can carry the fill; what the venue did fill needs no leave."""
     if "rounding" in taken:
         return True
     leverage = float(bundle.execution.maximum_leverage)
-    return bool(kernel.admissible(cash, position, quantity, price, fee, leverage) == kernel.FILLED)
+    return bool(kernel.admissible(book.cash, book.position, quantity, price, fee, leverage) == kernel.FILLED)

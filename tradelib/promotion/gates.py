@@ -6,8 +6,9 @@ equal bits, an intact bundle): one failure and nothing trades; they have no thre
 say that the edge is believable: one failure and the candidate is "paper only". A figure that is undefined never passes.
 
 Evidence that cannot be had (no volume, no grid to sweep) is undefined and does not pass, unless `params.yaml` waives it
-by name with a reason: `waived: {capacity: "a daily index has no volume"}`. The reason is sealed with the result, and a
-figure that is there and bad cannot be waived, nor can safety.
+by name with a reason, `waived: {capacity: "a daily index has no volume"}`, or with one for each strategy of which it is
+true, `{capacity: {trend_sp500: "a daily index has no volume"}}`. The reason is sealed with the result, and a figure
+that is there and bad cannot be waived, nor can safety.
 
 Other packages add gates through the entry point group `tradelib.gates`: an entry names a `Gate` whose function takes a
 `Candidate` and the `Thresholds` and returns a `GateResult`. Its settings stand in `params.yaml` under
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pandas as pd
 from pydantic import Field, JsonValue, field_validator
@@ -122,7 +123,7 @@ ENTRY_POINTS = "tradelib.gates"
 class Thresholds(Parameters):
     """What the evidence gates demand. Safety gates are not here: they cannot be lowered, waived or switched off.
 
-    (`parity_window` and `denied_versions` only make them stricter.)
+    (`parity_window`, `denied_versions` and `allowed_licences` only make them stricter.)
     """
 
     minimum_out_of_sample_sharpe: float = Field(
@@ -191,8 +192,12 @@ class Thresholds(Parameters):
         default_factory=dict,
         description='releases that the runner\'s lock must not name, by package; ["*"] for all of them',
     )
-    waived: dict[str, str] = Field(
-        default_factory=dict, description="evidence that cannot be had, by the name of its gate: the reason"
+    allowed_licences: tuple[str, ...] = Field(
+        (), description="licences (SPDX) under which the runner's packages may be used; without any, nobody asks"
+    )
+    waived: dict[str, str | dict[str, str]] = Field(
+        default_factory=dict,
+        description="evidence that cannot be had, by the name of its gate: the reason, or reasons by strategy",
     )
     additional: dict[str, dict[str, JsonValue]] = Field(
         default_factory=dict, description="settings of gates from other packages, by the name of the gate"
@@ -200,13 +205,19 @@ class Thresholds(Parameters):
 
     @field_validator("waived")
     @classmethod
-    def _only_evidence(cls, waived: dict[str, str]) -> dict[str, str]:
-        for name, reason in waived.items():
+    def _only_evidence(cls, waived: dict[str, str | dict[str, str]]) -> dict[str, str | dict[str, str]]:
+        for name, reasons in waived.items():
             if name in SAFETY_GATES:
                 raise ValueError(f"{name} is a safety gate, and safety cannot be waived")
-            if not reason.strip():
+            stated = reasons.values() if isinstance(reasons, dict) else [reasons]
+            if not stated or not all(reason.strip() for reason in stated):
                 raise ValueError(f"write why nobody can answer {name}: the reason is sealed with the evidence")
         return waived
+
+    def for_strategy(self, name: str) -> Self:
+        """The same, with only those waivers that hold for the strategy `name`."""
+        said = {gate: why.get(name, "") if isinstance(why, dict) else why for gate, why in self.waived.items()}
+        return self.replace(waived={gate: reason for gate, reason in said.items() if reason})
 
 
 # The registry --------------------------------------------------------------------------------------------------------
@@ -276,9 +287,11 @@ _BUILT_IN = (
         "safety",
         lambda candidate, _: engine_crosscheck(candidate.rule, candidate.bars, candidate.execution),
     ),
-    Gate("runner_support", "safety", lambda candidate, _: runner_support(candidate.rule)),
+    Gate("runner_support", "safety", lambda candidate, _: runner_support(candidate.rule, candidate.execution)),
     Gate(
-        "dependency_audit", "safety", lambda candidate, limits: dependency_audit(candidate.lock, limits.denied_versions)
+        "dependency_audit",
+        "safety",
+        lambda candidate, limits: dependency_audit(candidate.lock, limits.denied_versions, limits.allowed_licences),
     ),
     _on_figures(out_of_sample_sharpe),
     Gate(
@@ -336,12 +349,15 @@ def run_gates(candidate: Candidate, thresholds: Thresholds | None = None) -> lis
         for name in names:
             if name not in gates:
                 raise ParameterError(f"{what} for {name!r}, but there is no such gate{nearest(name, gates)}")
+    for name, reasons in limits.waived.items():
+        if isinstance(reasons, dict):
+            raise ParameterError(f"{name} is waived for {', '.join(reasons)}: pass thresholds.for_strategy(name)")
     return [_waived(_run(gate, candidate, limits), limits) for gate in gates.values()]
 
 
 def _waived(result: GateResult, thresholds: Thresholds) -> GateResult:
     """The result, passed where it is undefined evidence that `thresholds` waive."""
-    reason = thresholds.waived.get(result.name, "")
+    reason = str(thresholds.waived.get(result.name, ""))
     can_be = result.tier == "evidence" and not result.passed and result.figure is None
     return result.waive(reason) if reason and can_be else result
 

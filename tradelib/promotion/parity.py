@@ -21,6 +21,7 @@ import pandas as pd
 from tradelib.backtest.engine import replay
 from tradelib.backtest.result import Result
 from tradelib.bundle import Bundle
+from tradelib.bundle.window import window_of, windowed
 from tradelib.data.bars import COLUMNS, check_bars, window
 from tradelib.errors import DataError, LedgerError
 from tradelib.ledger import Ledger, journal
@@ -97,6 +98,19 @@ class ParityReport:
             "research_equity": self.research_equity,
             "summary": self.summary(),
         }
+
+    def to_metrics(self) -> dict[str, float]:
+        """Figures for a run in MLflow: `paper.equal` (1 or 0), differences in all and by category, both equities."""
+        by_category = {f"differences.{name}": count for name, count in self.by_category.items()}
+        equities = {"equity": self.paper_equity, "research_equity": self.research_equity}
+        figures = {
+            "equal": self.equal,
+            "differences": len(self.differences),
+            **by_category,
+            **self.compared,
+            **equities,
+        }
+        return {f"paper.{name}": float(value) for name, value in figures.items() if value is not None}
 
     def to_frame(self) -> pd.DataFrame:
         """Every difference: time, category, field, paper, research."""
@@ -202,7 +216,7 @@ def _backtest(bundle: Bundle, bars: pd.DataFrame, first: str) -> Result:
     terms = bundle.execution
     account = bars.index[bars.index > pd.Timestamp(first)][0]
     return replay(
-        bundle.rule,
+        windowed(bundle.rule, window_of(bundle)),
         bars,
         costs=terms.costs,
         market=terms.market,

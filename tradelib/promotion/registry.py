@@ -312,7 +312,7 @@ class Registry:
             send(run, str(path), label)
         if created:
             tracking.log_curves(client, run, shown.curves)
-        tracking.log_plots(client, run, shown.plots)
+        tracking.log_plots(client, run, shown.plots, in_grid=created)
 
     def _log_model(self, client: Any, run: str, kept: _Model) -> str:
         """Store the model of `run`; named experiment and place, because MLflow's default is the working directory."""
@@ -418,6 +418,11 @@ class Registry:
             for key, figure in sorted(metrics.items()):
                 if math.isfinite(figure):
                     client.log_metric(run_id, key, float(figure))
+
+    def log_plots(self, run_id: str, plots: Mapping[str, Any]) -> None:
+        """Add figures of matplotlib or plotly to a run that exists; one of the same name is replaced."""
+        with self._client() as client:
+            tracking.log_plots(client, run_id, plots)
 
     def version_tags(self, name: str, version: int) -> dict[str, str] | None:
         """Tags of a model version; None where this store does not know it."""

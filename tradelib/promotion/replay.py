@@ -23,6 +23,7 @@ import pandas as pd
 from tradelib._jit import interpreted
 from tradelib.backtest import kernel
 from tradelib.bundle import Bundle
+from tradelib.bundle.window import window_of, windowed
 from tradelib.data.bars import COLUMNS, content_digest
 from tradelib.errors import LedgerError
 from tradelib.ledger import Ledger, journal, open_journal
@@ -96,6 +97,10 @@ class ReplayReport:
         told |= {"equal_decisions": self.equal_decisions, "share": self.share, "equal": self.equal}
         shown = [deviation._asdict() for deviation in self.deviations[:_SHOWN]]
         return {**told, "deviations": len(self.deviations), "first_deviations": shown, "summary": self.summary()}
+
+    def to_metrics(self) -> dict[str, float]:
+        """Figures for a run in MLflow: decisions that were made again, and the share of them that came out equal."""
+        return {"replay.decisions": float(self.decisions), "replay.equal_share": self.share}
 
     def to_frame(self) -> pd.DataFrame:
         """Every deviation: time, field, recorded, decided_again."""
@@ -172,7 +177,7 @@ def _decide(
     """Signal, target weight and quantity of each journalled decision, from the history and the account it names."""
     terms, again = bundle.execution, {}
     with interpreted():
-        rows = bundle.rule.decisions(history)
+        rows = windowed(bundle.rule, window_of(bundle)).decisions(history)
         places = {time.isoformat(): row for row, time in enumerate(history.index)}
         closes = history["close"].to_numpy(dtype=np.float64)
         signals, weights = (rows[name].to_numpy(dtype=np.float64) for name in ("signal", "target_weight"))

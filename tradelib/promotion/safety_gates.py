@@ -23,17 +23,18 @@ import pandas as pd
 
 from tradelib._jit import compiling, interpreted
 from tradelib.backtest.costs import Costs, Market
-from tradelib.backtest.crosscheck import crosscheck
+from tradelib.backtest.crosscheck import CrossCheck, crosscheck
 from tradelib.backtest.decision import DecisionRule
 from tradelib.backtest.engine import replay
 from tradelib.backtest.machine import Simulation
 from tradelib.backtest.result import Result
 from tradelib.bundle import TrustStore, verify_bundle
-from tradelib.bundle.layout import check_supported
+from tradelib.bundle.execution import NEEDS, PROVIDES, needs_of
 from tradelib.data.bars import content_digest
 from tradelib.data.files import write_bars
-from tradelib.errors import BundleError, PromotionError
+from tradelib.errors import ParameterError, PromotionError
 from tradelib.promotion.gate_result import GateResult, judge
+from tradelib.promotion.licences import is_allowed, licence_of
 
 if TYPE_CHECKING:
     from tradelib.validation.causality import CausalityProof
@@ -212,8 +213,7 @@ def _parity_words(compared: int, equal: int, deciding: int, first: Mapping[str, 
 def determinism(rule: DecisionRule, bars: pd.DataFrame, execution: Mapping[str, Any] | None = None) -> GateResult:
     """The same rule on the same bars gives the same bits: again, rebuilt from its configuration, and interpreted.
 
-    `execution` names costs and market as in a bundle (`fee_rate`, `slippage`, `cash`, `lots_per_unit`,
-    `minimum_notional`, `maximum_leverage`).
+    `execution` names cash, costs and market as a bundle does: every field of `Costs` and `Market`.
     """
     before = content_digest(bars)
     first = rule.decisions(bars)
@@ -302,9 +302,8 @@ def core_determinism(rule: DecisionRule, bars: pd.DataFrame, execution: Mapping[
 
 def _terms(execution: Mapping[str, Any]) -> dict[str, Any]:
     account = _account(execution)
-    costs = {name: account[name] for name in ("fee_rate", "slippage")}
-    market = {name: account[name] for name in ("lots_per_unit", "minimum_notional", "maximum_leverage")}
-    return {"costs": costs, "market": market, "cash": account["cash"], "path": sys.path}
+    plain = {name: account[name].model_dump(mode="json") for name in ("costs", "market")}
+    return {**plain, "cash": account["cash"], "path": sys.path}
 
 
 def _ask_on_cores(question: Path) -> list[dict[str, str]]:
@@ -334,27 +333,22 @@ def _answer(process: subprocess.Popen[str], cores: int) -> dict[str, str]:
     return found
 
 
-_ACCOUNT = {
-    "cash": 100_000.0,
-    "fee_rate": 0.001,
-    "slippage": 0.0005,
-    "lots_per_unit": 0.0,
-    "minimum_notional": 0.0,
-    "maximum_leverage": 1.0,
-}
+_CASH = 100_000.0
 
 
-def _account(execution: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(execution.get(name, default)) for name, default in _ACCOUNT.items()}
+def _account(execution: Mapping[str, Any]) -> dict[str, Any]:
+    """Costs, market and cash as a bundle's execution names them, all of them; what it leaves out has its default."""
+    costs, market = (
+        kind(**{name: execution[name] for name in kind.model_fields if name in execution}) for kind in (Costs, Market)
+    )
+    return {"costs": costs, "market": market, "cash": float(execution.get("cash", _CASH))}
 
 
-def _evaluated(rule: DecisionRule, bars: pd.DataFrame, account: Mapping[str, float]) -> Result:
-    costs = Costs(fee_rate=account["fee_rate"], slippage=account["slippage"])
-    market = Market(**{name: account[name] for name in ("lots_per_unit", "minimum_notional", "maximum_leverage")})
-    return replay(rule, bars, costs=costs, market=market, cash=account["cash"])
+def _evaluated(rule: DecisionRule, bars: pd.DataFrame, account: Mapping[str, Any]) -> Result:
+    return replay(rule, bars, **account)
 
 
-def _backtest(rule: DecisionRule, bars: pd.DataFrame, account: Mapping[str, float]) -> Simulation:
+def _backtest(rule: DecisionRule, bars: pd.DataFrame, account: Mapping[str, Any]) -> Simulation:
     return _evaluated(rule, bars, account).simulation
 
 
@@ -394,12 +388,14 @@ def _same_bits(one: float, other: float) -> bool:
 def engine_crosscheck(rule: DecisionRule, bars: pd.DataFrame, execution: Mapping[str, Any] | None = None) -> GateResult:
     """backtrader, an engine of others, makes the same account of the same decisions, or a named convention says why.
 
-    `execution` as in `determinism`. The figure counts differences that no known convention produces.
+    `execution` as in `determinism`. The figure counts differences that no known convention produces. What backtrader
+    has no counterpart for is left out where the account is the same without it, to the last bit; where it is not, there
+    is nothing to compare with: `ParameterError`.
     """
-    check = crosscheck(_evaluated(rule, bars, _account(execution or {})))
+    check, without = _crosschecked(rule, bars, _account(execution or {}))
     known = {str(name): int(count) for name, count in check.differences["convention"].value_counts().items() if name}
     evidence: dict[str, Any] = {"fills": check.fills, "matched": check.matched, "explained": known}
-    evidence["largest_difference"] = check.largest[1]
+    evidence |= {"largest_difference": check.largest[1], "without_effect": without}
     open_ones = check.differences[check.differences["convention"] == ""]
     figure = check.unexplained if check.passed or check.unexplained else None
     if len(open_ones):
@@ -417,13 +413,46 @@ def engine_crosscheck(rule: DecisionRule, bars: pd.DataFrame, execution: Mapping
     return judge("engine_crosscheck", "safety", figure, "==", 0, words, evidence)
 
 
-def runner_support(rule: DecisionRule) -> GateResult:
-    """The runner can do everything that the rule asks for."""
+_COMPARABLE = {"costs": ("fee_rate", "slippage", "spread"), "market": tuple(Market.model_fields)[:3]}
+
+
+def _crosschecked(rule: DecisionRule, bars: pd.DataFrame, account: Mapping[str, Any]) -> tuple[CrossCheck, list[str]]:
+    """The comparison, and what was left out of it because this account never met it."""
+    whole = _evaluated(rule, bars, account)
     try:
-        check_supported(rule)
-    except BundleError as error:
-        return judge("runner_support", "safety", 1, "==", 0, str(error))
-    return judge("runner_support", "safety", 0, "==", 0, "The runner acts on everything that the rule consists of.")
+        return crosscheck(whole), []
+    except ParameterError:
+        plain_rule = rule.replace(scale_in=None, limits=None)
+        costs, market = (_only(account[name], _COMPARABLE[name]) for name in ("costs", "market"))
+        plain = _evaluated(plain_rule, bars, {**account, "costs": costs, "market": market})
+        if any(where for _, where in _account_pairs("", whole.simulation, plain.simulation)):
+            raise
+    pairs = ((rule, plain_rule), (account["costs"], costs), (account["market"], market))
+    return crosscheck(plain), [name for one, other in pairs for name in _differing(one, other)]
+
+
+def _only(settings: Any, names: Sequence[str]) -> Any:
+    """The same kind of settings with these fields, the others at their defaults."""
+    return type(settings)(**{name: getattr(settings, name) for name in names})
+
+
+def _differing(one: Any, other: Any) -> list[str]:
+    return [name for name in type(one).model_fields if getattr(one, name) != getattr(other, name)]
+
+
+def runner_support(rule: DecisionRule, execution: Mapping[str, Any] | None = None) -> GateResult:
+    """The runner can do everything that rule and account ask for: what a bundle of them `needs`, it `PROVIDES`.
+
+    `execution` as in `determinism`.
+    """
+    needed = needs_of(rule, _account(execution or {})["market"])
+    missing = [name for name in needed if name not in PROVIDES]
+    words = "The runner acts on everything that the rule consists of."
+    if missing:
+        told = "; ".join(f"{name} ({NEEDS[name]})" for name in missing)
+        words = f"The runner cannot do {told}: it would hold something else than research."
+    evidence = {"needs": list(needed), "missing": missing}
+    return judge("runner_support", "safety", len(missing), "==", 0, words, evidence)
 
 
 def bundle_integrity(bundle: str | os.PathLike[str], trust: TrustStore) -> GateResult:
@@ -459,25 +488,45 @@ def _files(root: Path) -> dict[str, str]:
     return {path.relative_to(root.parent).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
-def dependency_audit(lock: str, denied: Mapping[str, Sequence[str]] | None = None) -> GateResult:
+def dependency_audit(
+    lock: str,
+    denied: Mapping[str, Sequence[str]] | None = None,
+    allowed_licences: Sequence[str] = (),
+    licence: Callable[[str, str], str | None] = licence_of,
+) -> GateResult:
     """Every requirement of the runner's `lock` (the text of the file) is one release of the index, with its hashes.
 
     No requirement without an exact version and a SHA-256, none from a repository, an address or a folder, none from
-    another index, none twice, and no release in `denied`: package -> versions, "*" for all of them. Works offline.
+    another index, none twice, and no release in `denied`: package -> versions, "*" for all of them. With
+    `allowed_licences` (SPDX identifiers), each may be used under them; `licence(package, version)` says which it has,
+    as installed here. Works offline.
     """
     requirements = list(_requirements(lock))
     problems = [problem for line in requirements if (problem := _problem_of(line, denied or {}))]
-    names = [_pinned(line)[0] for line in requirements]
+    pins = [_pinned(line) for line in requirements]
+    names = [name for name, _ in pins]
     problems += [f"{name} is required twice" for name in sorted({n for n in names if n and names.count(n) > 1})]
+    licences = {name: licence(name, version) for name, version in pins if name and allowed_licences}
+    problems += [problem for name in licences if (problem := _licence_problem(name, licences[name], allowed_licences))]
     figure: int | None = len(problems) if requirements else None
-    words = f"All {len(requirements)} requirements of the runner are exact releases with hashes; none is denied."
+    words = f"All {len(requirements)} requirements of the runner are exact releases with hashes; none is denied"
+    words += ", and each licence is allowed." if allowed_licences else "."
     if not requirements:
         words = "There is no lock of the runner to audit: make one with `make lock`."
     elif problems:
         words = f"The runner's lock has {len(problems)} problem{'s' * (len(problems) > 1)}: {problems[0]}."
     evidence = {"requirements": len(requirements), "problems": problems, "denied": dict(denied or {})}
-    evidence["lock"] = hashlib.sha256(lock.encode()).hexdigest()
+    evidence |= {"lock": hashlib.sha256(lock.encode()).hexdigest(), "licences": licences}
     return judge("dependency_audit", "safety", figure, "==", 0, words, evidence)
+
+
+def _licence_problem(package: str, licence: str | None, allowed: Sequence[str]) -> str:
+    if licence is None:
+        return f"the licence of {package} is not known: it is not installed here as locked, or does not say"
+    try:
+        return "" if is_allowed(licence, allowed) else f"{package} has the licence {licence}, which is not allowed"
+    except ParameterError:
+        return f"{package} has the licence {licence!r}, which nobody can read"
 
 
 _PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([A-Za-z0-9][A-Za-z0-9.!+_-]*)(?:\s*;.*)?")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tradelib.backtest.decision import DecisionRule
-from tradelib.errors import ParameterError
+from tradelib.errors import ParameterError, require
 from tradelib.ledger.chain import digest
 from tradelib.strategies.predictors import Predictor
 
@@ -90,14 +90,22 @@ def _curve(name: str, curve: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return known.to_numpy(dtype=np.float64), known.index.as_unit("ms").asi8
 
 
-def log_plots(client: Any, run: str, plots: Mapping[str, Any]) -> None:
-    """Figures of matplotlib as PNG and of plotly as HTML under `plots/`, where MLflow shows them."""
+def log_plots(client: Any, run: str, plots: Mapping[str, Any], *, in_grid: bool = False) -> None:
+    """Figures of matplotlib as PNG and of plotly as HTML under `plots/`, where MLflow shows them.
+
+    `in_grid`: the PNG also as images by name, which MLflow's chart view lays side by side for several runs. They are
+    added to those that the run has.
+    """
     with tempfile.TemporaryDirectory() as folder:
         for name, figure in sorted(plots.items()):
             if hasattr(figure, "write_html"):
                 figure.write_html(Path(folder) / f"{name}.html", include_plotlyjs=True)
             elif hasattr(figure, "savefig"):
-                figure.savefig(Path(folder) / f"{name}.png", dpi=110, metadata={"Software": None})
+                path = Path(folder) / f"{name}.png"
+                figure.savefig(path, dpi=110, metadata={"Software": None})
+                if in_grid:
+                    with require("PIL.Image", "research").open(path) as image:
+                        client.log_image(run, image.convert("RGB"), key=name, step=0)
             else:
                 raise ParameterError(
                     f"the plot {name!r} is neither a figure of matplotlib nor of plotly: {type(figure)}"

@@ -85,10 +85,12 @@ class Verdict:
         whom = self.symbol or "the account"
         if not self.limit:
             return f"{whom}: allowed"
+        if math.isnan(self.figure):
+            return f"{whom}: {self.reason}"
+        if math.isnan(self.threshold):  # it tripped at a close
+            return f"{whom}: {self.reason}, at an equity of {self.figure:,.2f}"
         if self.limit in _IN_BARS:
             return f"{whom}: {self.reason} (bar {self.figure:.0f}, until bar {self.threshold:g})"
-        if math.isnan(self.figure) or math.isnan(self.threshold):
-            return f"{whom}: {self.reason}"
         return f"{whom}: {self.reason} ({self.figure:,.6g}, threshold {self.threshold:,.6g})"
 
     def to_dict(self) -> dict[str, Any]:

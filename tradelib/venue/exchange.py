@@ -1,24 +1,31 @@
-"""The paper exchange as a state machine: tapes, a clock, one account, its orders. No sockets, no wall clock, no files.
+"""The paper exchange as a state machine: markets, a clock, one account, its orders. No sockets, no wall clock, no
+files.
 
-**Clock.** Time is simulated and moves in ticks, the open times of the recorded bars. At a tick, every bar that
-opened earlier is closed and served as recorded. The bar that opens at the tick is *forming* and served as at its
-first trade: open = high = low = close = the recorded open, volume 0. Nothing else of the future is visible. One
-last tick lies at the close of the last bar: there the exchange shows a forming bar without trades (flat at the last
-close), so that the last recorded bar, too, is followed by a later one. A client therefore needs one rule on paper
-and live alike: *a bar has closed when a later bar is there*.
+**Clock.** Time is simulated and moves in ticks, the open times of the recorded bars (and, on a `fine` recording, the
+times of its events). At a tick, every bar that opened earlier is closed and served as recorded. The bar that opens at
+the tick is *forming* and served as at its first trade: open = high = low = close = the recorded open, volume 0. Nothing
+else of the future is visible. One last tick lies at the close of the last bar: there the exchange shows a forming bar
+without trades (flat at the last close), so that the last recorded bar, too, is followed by a later one. A client
+therefore needs one rule on paper and live alike: *a bar has closed when a later bar is there*.
 
-**Fills.** A market order fills at once, in full, at the open of the forming bar, through `tradelib.backtest.kernel`
-(slippage against the client, fee in the quote currency). An order sent after the close of bar *t* thus fills at the
-open of *t+1*: the engine's rule. Where nothing trades any more (after the last bar, or between two bars of a market
-whose calendar has gaps) a market order expires unfilled, as on any exchange without a counterparty.
+**Fills.** A market order fills at once at the open of the forming bar, through `tradelib.backtest.kernel` (slippage
+against the client, fee in the quote currency unless the market says otherwise). An order sent after the close of bar
+*t* thus fills at the open of *t+1*: the engine's rule. Where nothing trades any more (after the last bar, or between
+two bars of a market whose calendar has gaps) a market order expires unfilled, as on any exchange without a
+counterparty. A limit order that is marketable on arrival takes at the open; what rests is matched when the clock leaves
+the tick, against the whole bar from its open on, by the engine's own walk (`tradelib.venue.matching`). A client is thus
+quicker than the market by convention: what it sends or cancels at a tick counts before the bar of that tick, its open
+included.
 
-**Spot.** No borrowing: a buy needs the cash (`kernel.admissible` with a leverage of 1), a sell the holding. Lots
-and the minimum notional are checked as Binance does; the notional is valued at the last closed bar's close, as the
-engine does.
+**Spot.** No borrowing: open orders lock what they may spend (an OCO pair once), a buy needs free cash
+(`kernel.admissible` with a leverage of 1), a sell free holdings. Lots, ticks and the minimum notional are checked as
+Binance does; the notional of a market order is valued at the last closed bar's close, as the engine does. In an OCO
+pair the fill of one order, even in part, ends the other.
 
 **Pace.** What moves the clock:
 
 - `"manual"`, `"real"`: only `step`, called by the operator or by the server's timer.
+- `"live"`: `push`, which brings the rows of live markets.
 - `"poll"`: the client that asks for the next bar. A `klines` request steps one tick, before it is answered, exactly
   when its `start` lies after every closed bar and not after the forming one, its `end` does not exclude the forming
   bar, and the forming bar of that market has been served at this tick already. In short: the second time somebody
@@ -36,233 +43,65 @@ engine does.
   next bar, and ask for at least two rows, or the later bar that proves the close is cut off. Several independent
   clients on one venue would pull the same clock: use `"manual"` or `"real"` for them.
 
-State lives in memory: a venue that is stopped has forgotten the account.
+State lives in memory; `snapshot` and `restore` carry the account over a restart.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from decimal import Decimal
-from enum import Enum
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from tradelib.backtest import kernel
-from tradelib.data.bars import check_bars
-from tradelib.data.timeframes import parse_timeframe, utc_timestamp
+from tradelib.data.timeframes import utc_timestamp
 from tradelib.errors import VenueError
+from tradelib.venue.faults import BAR_FAULTS, FaultState
+from tradelib.venue.markets import MAXIMUM_QUANTITY, VenueMarket
+from tradelib.venue.matching import Eaten, Match, is_reached, is_stop, match, rest, take, whole
+from tradelib.venue.orders import Event, Fill, Kline, NewOrder, Order, Reason, Refusal, Row, Status
+from tradelib.venue.sources import Level, LiveTape, Print, Source
+from tradelib.venue.tampering import tampered
 
-__all__ = ["PACES", "Fill", "Kline", "Order", "PaperExchange", "Reason", "Refusal", "VenueMarket"]
+__all__ = [
+    "PACES",
+    "Fill",
+    "Kline",
+    "NewOrder",
+    "Order",
+    "PaperExchange",
+    "Reason",
+    "Refusal",
+    "VenueMarket",
+]
 
-PACES = ("poll", "manual", "real")
-MAXIMUM_QUANTITY = Decimal(10**12)
-_SYMBOL = re.compile(r"([A-Z0-9]{1,20})/([A-Z0-9]{1,20})")
-
-
-class Reason(Enum):
-    """Why the exchange refuses a request; a protocol turns it into its own code."""
-
-    UNKNOWN_SYMBOL = "unknown symbol"
-    UNKNOWN_ORDER = "unknown order"
-    NOT_OPEN = "order is not open"
-    DUPLICATE = "client order id belongs to an open order"
-    LOT_SIZE = "quantity is not a whole number of lots"
-    MINIMUM_NOTIONAL = "quantity times last close is below the minimum notional"
-    BALANCE = "not enough balance"
-
-
-class Refusal(Exception):
-    """A request that the exchange refuses; nothing has changed."""
-
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(reason.value)
-        self.reason = reason
-
-
-class Row(NamedTuple):
-    """One bar as recorded."""
-
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
-
-
-class Kline(NamedTuple):
-    """One bar as served: times in epoch milliseconds, `close_time` is the last one inside of the bar."""
-
-    open_time: int
-    row: Row
-    close_time: int
-
-
-@dataclass(frozen=True)
-class Fill:
-    """One execution: quantity in the base asset, price and fee in the quote currency, time in epoch milliseconds."""
-
-    trade_id: int
-    quantity: float
-    price: float
-    fee: float
-    time: int
-
-
-@dataclass(frozen=True)
-class Order:
-    """An accepted market order. `side` is +1 (buy) or -1 (sell); `status` is NEW, FILLED or EXPIRED."""
-
-    order_id: int
-    client_order_id: str
-    symbol: str
-    side: int
-    quantity: float
-    time: int
-    status: str
-    fill: Fill | None
-
-
-class Tape:
-    """The recorded bars of one market as plain lists, and what of them is visible at a clock time.
-
-    Index `len(bars)` stands for the bar without trades that follows the last recorded one.
-    """
-
-    def __init__(self, bars: pd.DataFrame) -> None:
-        self.timeframe = parse_timeframe(bars.attrs["timeframe"])
-        times: list[int] = (pd.DatetimeIndex(bars.index).as_unit("ns").asi8 // 10**6).tolist()
-        self.bars = len(times)
-        self.end = times[-1] + self.timeframe.milliseconds
-        self.opens = [*times, self.end]
-        self.rows = list(map(Row, *(bars[name].tolist() for name in Row._fields)))
-
-    def newest(self, clock: int) -> int:
-        """Index of the newest visible bar, -1 before the first."""
-        return bisect_right(self.opens, clock) - 1
-
-    def is_forming(self, index: int, clock: int) -> bool:
-        """True for the newest bar while the clock is inside of it (always, for the bar after the last)."""
-        return index == self.newest(clock) and (index == self.bars or clock < self._close(index))
-
-    def trading_open(self, clock: int) -> float | None:
-        """Open of the recorded bar that is forming; None where nothing trades."""
-        index = self.newest(clock)
-        return self.rows[index].open if 0 <= index < self.bars and self.is_forming(index, clock) else None
-
-    def last_close(self, clock: int) -> float | None:
-        """Close of the newest closed bar; the first open while none has closed; None before the tape begins."""
-        index = self.newest(clock)
-        if index < 0:
-            return None
-        closed = index - self.is_forming(index, clock)
-        return self.rows[closed].close if closed >= 0 else self.rows[0].open
-
-    def kline(self, index: int, clock: int) -> Kline:
-        """Bar `index` as it looks at `clock`."""
-        if self.is_forming(index, clock):
-            price = self.rows[-1].close if index == self.bars else self.rows[index].open
-            row = Row(price, price, price, price, 0.0)
-        else:
-            row = self.rows[index]
-        return Kline(self.opens[index], row, self._close(index) - 1)
-
-    def select(self, clock: int, start: int | None, end: int | None, limit: int) -> range:
-        """Indices of the visible bars that open in [start, end]: the first `limit` from `start`, else the last."""
-        low = 0 if start is None else bisect_left(self.opens, start)
-        high = min(self.newest(clock) + 1, len(self.opens) if end is None else bisect_right(self.opens, end))
-        if start is None:
-            low = max(low, high - limit)
-        return range(low, min(high, low + limit))
-
-    def _close(self, index: int) -> int:
-        return self.opens[index] + self.timeframe.milliseconds
-
-
-@dataclass(frozen=True, eq=False)
-class VenueMarket:
-    """One market of the venue: bars to replay, and the terms on which it trades.
-
-    symbol: `"BASE/QUOTE"`, such as `"SPX/USDT"`; on the wire it is called `id`, `"SPXUSDT"`. bars: the bars contract.
-    fee_rate, slippage: fractions (0.001 = 10 basis points). lots_per_unit: lots in one unit of the base asset, a whole
-    number whose reciprocal is a finite decimal (100 -> steps of 0.01). minimum_notional: in quote currency.
-    price_decimals: the price tick that the venue announces; fills are not rounded to it.
-    Raises `VenueError` for terms that no exchange could announce, `DataError` for bars that break the contract.
-    """
-
-    symbol: str
-    bars: pd.DataFrame = field(repr=False)
-    fee_rate: float = 0.001
-    slippage: float = 0.0005
-    lots_per_unit: float = 10_000.0
-    minimum_notional: float = 10.0
-    price_decimals: int = 8
-
-    def __post_init__(self) -> None:
-        if not _SYMBOL.fullmatch(self.symbol):
-            raise VenueError(f"symbol {self.symbol!r} names no market: write BASE/QUOTE, for example 'SPX/USDT'")
-        for name in ("fee_rate", "slippage"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise VenueError(f"{name} is {getattr(self, name)!r}: it is a fraction from 0 to 1 (0.001 = 10 bp)")
-        if not (math.isfinite(self.minimum_notional) and self.minimum_notional >= 0.0):
-            raise VenueError(f"minimum_notional is {self.minimum_notional!r}: give a finite amount, 0 for none")
-        if not 0 <= self.price_decimals <= 18:
-            raise VenueError(f"price_decimals is {self.price_decimals!r}: give a whole number from 0 to 18")
-        check_bars(self.bars)
-        _ = self.step_size, self.tape
-
-    @property
-    def base(self) -> str:
-        """The asset that is bought and sold."""
-        return self.symbol.partition("/")[0]
-
-    @property
-    def quote(self) -> str:
-        """The currency of prices, fees and cash."""
-        return self.symbol.partition("/")[2]
-
-    @property
-    def id(self) -> str:
-        """The symbol on the wire: `SPXUSDT` for `SPX/USDT`."""
-        return self.base + self.quote
-
-    @cached_property
-    def tape(self) -> Tape:
-        """The bars, ready to replay."""
-        return Tape(self.bars)
-
-    @cached_property
-    def step_size(self) -> Decimal:
-        """Size of one lot, exactly: 1 / lots_per_unit."""
-        lots = int(self.lots_per_unit) if 1.0 <= self.lots_per_unit <= 1e12 else 0
-        step = Decimal(1) / lots if lots == self.lots_per_unit and lots else Decimal(0)
-        if not step or step * lots != 1:
-            raise VenueError(
-                f"lots_per_unit is {self.lots_per_unit!r} for {self.symbol}: a venue announces its lot size as a "
-                "decimal, so give a whole number such as 1, 100 or 100000 (lots of 1, 0.01, 0.00001)"
-            )
-        return step
-
-    def lots(self, quantity: float) -> int:
-        """Whole lots nearest to `quantity`."""
-        return round(quantity * self.lots_per_unit)
+PACES = ("poll", "manual", "real", "live")
+KEPT_EVENTS = 10_000
 
 
 class PaperExchange:
-    """Markets that replay recorded bars, and one account with cash and holdings. See the module for its rules.
+    """Markets with recorded or live prices, and one account with cash and holdings. See the module for its rules.
 
-    cash: starting balance in the quote currency, which all markets share. start: open time of the first bar to be
-    traded; it is the forming bar of the first tick, everything before it is history. None: the second bar.
-    Raises `VenueError` for settings that cannot be served.
+    cash: starting balance in the quote currency, which all markets share. holdings: starting balances of base assets.
+    start: open time of the first bar to be traded; it is the forming bar of the first tick, everything before it is
+    history. None: the second bar. maximum_orders: most open orders per market. Raises `VenueError` for settings that
+    cannot be served.
     """
 
     def __init__(
-        self, markets: Sequence[VenueMarket], *, cash: float = 100_000.0, start: Any = None, pace: str = "poll"
+        self,
+        markets: Sequence[VenueMarket],
+        *,
+        cash: float = 100_000.0,
+        start: Any = None,
+        pace: str = "poll",
+        holdings: Mapping[str, float] | None = None,
+        maximum_orders: int = 200,
     ) -> None:
         if pace not in PACES:
             raise VenueError(f"pace {pace!r} is unknown: use one of {', '.join(PACES)}")
@@ -272,16 +111,24 @@ class PaperExchange:
         self.markets = _by_id(markets)
         self.quote = markets[0].quote
         self.cash = float(cash)
-        self.positions = {market.base: 0.0 for market in markets}
+        self.positions = {market.base: 0.0 for market in markets} | _checked(holdings or {}, markets)
+        self.maximum_orders = maximum_orders
         self.orders: list[Order] = []
-        self.open_orders: dict[str, Order] = {}  # by client order id; empty while market orders are all there is
-        tapes = [market.tape for market in markets]
-        opens = sorted({time for tape in tapes for time in tape.opens[: tape.bars]})
-        self._ticks = [*opens, max(tape.end for tape in tapes)]
-        self._tick = _first_tick(self._ticks, start)
+        self.faults: FaultState | None = None
+        self.listeners: list[Callable[[Event], None]] = []
+        self._ticks = _ticks([market.tape for market in markets], pace)
+        self._tick = _first_tick(self._ticks, start) if pace != "live" else len(self._ticks) - 1
         self._shown: set[str] = set()
-        self._newest_of: dict[tuple[str, str | None], Order] = {}
-        self._trades = 0
+        self._open: dict[str, dict[int, None]] = {}  # market -> ids of its open orders, oldest first
+        self._newest_of: dict[tuple[str, str], int] = {}
+        self._names: dict[str, int] = {}  # client order ids of open orders
+        self._locks: dict[str, dict[int, float]] = {}  # asset -> what each open order (-group for a pair) may spend
+        self._trades = self._groups = self._sequence = 0
+        self._events: deque[Event] = deque(maxlen=KEPT_EVENTS)
+        self._used: dict[str, float] = {}  # market -> volume taken of the bar that forms
+        self._eaten = {name: Eaten() for name in self.markets}
+
+    # Clock
 
     @property
     def clock(self) -> int:
@@ -291,7 +138,7 @@ class PaperExchange:
     @property
     def finished(self) -> bool:
         """True once the last recorded bar has closed: nothing trades any more."""
-        return self._tick == len(self._ticks) - 1
+        return self.pace != "live" and self._tick == len(self._ticks) - 1
 
     @property
     def remaining(self) -> int:
@@ -300,11 +147,43 @@ class PaperExchange:
 
     def step(self, ticks: int = 1) -> int:
         """Move the clock by up to `ticks`; returns how many were left to move."""
-        moved = min(ticks, self.remaining)
+        moved = max(min(ticks, self.remaining), 0)
+        for _ in range(moved):
+            self._advance()
         if moved > 0:
-            self._tick += moved
             self._shown.clear()
-        return max(moved, 0)
+        return moved
+
+    def push(self, symbol: str, rows: Iterable[tuple[int, Row]], now: int) -> None:
+        """Bring rows of a live market (oldest first, the newest forms) at the time `now`; resting orders meet them."""
+        market = self.market(symbol)
+        if not isinstance(market.tape, LiveTape):
+            raise VenueError(f"{market.symbol} replays a recording: only a LiveTape takes rows")
+        for seen in market.tape.push(rows):
+            self._meet(market, seen)
+        self._ticks[-1] = max(self._ticks[-1], now)
+        self._tell_klines(market)
+
+    def _advance(self) -> None:
+        since, until = self.clock, self._ticks[self._tick + 1]
+        if self._open:
+            for name in sorted(self._open):
+                market = self.markets[name]
+                for seen in market.tape.prints(since, until):
+                    self._meet(market, seen)
+        self._tick += 1
+        for name in [name for name in self._used if self._begins(name, since, until)]:
+            del self._used[name]
+        if self.listeners:
+            for market in self.markets.values():
+                self._tell_klines(market, since)
+
+    def _begins(self, symbol: str, since: int, until: int) -> bool:
+        """True when a bar of the market has begun between the two times."""
+        tape = self.markets[symbol].tape
+        return tape.newest(since) != tape.newest(until)
+
+    # What is visible
 
     def market(self, symbol: str) -> VenueMarket:
         """The market called `symbol` on the wire (`SPXUSDT`); `Refusal` when there is none."""
@@ -326,7 +205,11 @@ class PaperExchange:
             self._shown.add(symbol)
         elif rows:
             self._shown.discard(symbol)
-        return [tape.kline(index, self.clock) for index in rows]
+        found = [tape.kline(index, self.clock) for index in rows]
+        faults = self.faults.strikes("bars", BAR_FAULTS) if self.faults is not None else []
+        if faults:  # who was told wrongly asks again before the clock moves
+            self._shown.discard(symbol)
+        return tampered(found, faults)
 
     def last_price(self, symbol: str) -> float:
         """The newest price that a client can see; 0.0 before the market's first bar."""
@@ -336,8 +219,28 @@ class PaperExchange:
 
     def quotes(self, symbol: str) -> tuple[float, float]:
         """Bid and ask: the prices at which a market sell and a market buy would fill now."""
-        price, slippage = self.last_price(symbol), self.market(symbol).slippage
-        return kernel.fill_price(price, -1.0, slippage), kernel.fill_price(price, 1.0, slippage)
+        bids, asks = self.book(symbol)
+        return bids[0].price, asks[0].price
+
+    def book(self, symbol: str) -> tuple[list[Level], list[Level]]:
+        """Bids and asks, best first. A market without a recorded book shows one level each, where it would fill."""
+        market = self.market(symbol)
+        found = []
+        for side in (-1, 1):
+            levels = market.tape.levels(self.clock, side) or [Level(self.last_price(symbol), math.inf, True)]
+            price = kernel.fill_price(levels[0].price, float(side), market.slippage)
+            found.append([level._replace(price=price) if level.slips else level for level in levels])
+        return found[0], found[1]
+
+    def balances(self) -> dict[str, tuple[float, float]]:
+        """Asset -> (free, locked); the quote currency first."""
+        return {asset: self.balance(asset) for asset in (self.quote, *self.positions)}
+
+    def balance(self, asset: str) -> tuple[float, float]:
+        """Free and locked amount of one asset."""
+        total = self.cash if asset == self.quote else self.positions[asset]
+        locked = min(self._locked(asset), max(total, 0.0))
+        return total - locked, locked
 
     def equity(self) -> float:
         """Account value with every holding at its market's last close."""
@@ -346,50 +249,425 @@ class PaperExchange:
             value = kernel.equity(value, self.positions[market.base], market.tape.last_close(self.clock) or 0.0)
         return value
 
+    # Orders
+
+    def place(self, new: NewOrder) -> Order:
+        """Take an order; returns it as it stands then (filled, resting, expired), or raises `Refusal`.
+
+        A client order id must be unique among open orders only, as on Binance: the id of an order that is done may be
+        used again. Without one the exchange makes one.
+        """
+        market = self.market(new.symbol)
+        order = self._draft(market, new)
+        self._check(market, order, new)
+        self._check_funds(market, order)
+        return self._accept(market, order)
+
     def place_market_order(
         self, symbol: str, side: int, quantity: Decimal, client_order_id: str | None = None
     ) -> Order:
-        """Buy (`side` +1) or sell (-1) `quantity` of the base asset; returns it FILLED or EXPIRED, or raises `Refusal`.
+        """Buy (`side` +1) or sell (-1) `quantity` of the base asset; returns it FILLED or EXPIRED, or raises
+        `Refusal`."""
+        return self.place(NewOrder(symbol, side, "market", quantity, client_order_id=client_order_id))
 
-        `client_order_id` must be unique among open orders only, as on Binance: the id of an order that is done may be
-        used again. Without one the exchange makes one.
+    def place_oco(self, first: NewOrder, second: NewOrder) -> tuple[Order, Order]:
+        """Take a pair of resting orders of one market, side and quantity: one ends when the other fills.
+
+        One of them gains (limit, take-profit), the other is a stop; their prices lie on either side of the market.
         """
-        market = self.market(symbol)
-        if client_order_id in self.open_orders:
+        market = self.market(first.symbol)
+        same = (first.symbol, first.side, first.quantity) == (second.symbol, second.side, second.quantity)
+        stops = [new for new in (first, second) if new.kind in ("stop", "stop_limit")]
+        if not same or len(stops) != 1 or "market" in (first.kind, second.kind):
+            raise Refusal(Reason.OCO_PRICES)
+        drafts = [self._draft(market, new) for new in (first, second)]
+        stop, gain = sorted(drafts, key=lambda order: not order.kind.startswith("stop"))
+        limit, last = gain.stop_price or gain.price, self.last_price(market.id)
+        assert limit is not None
+        assert stop.stop_price is not None
+        if not (limit - last) * first.side < 0.0 < (stop.stop_price - last) * first.side:
+            raise Refusal(Reason.OCO_PRICES)
+        if first.client_order_id is not None and first.client_order_id == second.client_order_id:
             raise Refusal(Reason.DUPLICATE)
-        self._check_filters(market, quantity)
-        amount = float(quantity)
-        fill = self._fill(market, side * amount)
-        number = len(self.orders) + 1
-        status = "EXPIRED" if fill is None else "FILLED"
-        name = client_order_id or f"venue-{number}"
-        order = Order(number, name, symbol, side, amount, self.clock, status, fill)
-        self.orders.append(order)
-        self._newest_of[symbol, name] = order
-        return order
+        for order, new in zip(drafts, (first, second), strict=True):
+            self._check(market, order, new)
+        self._check_funds(market, max(drafts, key=lambda order: self._lock_of(market, order)))
+        self._groups += 1
+        one, two = (self._accept(market, replace(order, group=self._groups)) for order in drafts)
+        return self.orders[one.order_id - 1], two
 
-    def find_order(self, symbol: str, order_id: int | None = None, client_order_id: str | None = None) -> Order:
+    def cancel(self, symbol: str, order_id: int | None = None, client_order_id: str | None = None) -> Order:
+        """Cancel an open order, and its OCO sibling with it; `Refusal` when it is unknown or no longer open."""
+        order = self.order(symbol, order_id, client_order_id)
+        if not order.is_open:
+            raise Refusal(Reason.NOT_OPEN)
+        if self.faults is not None and self.faults.first("cancel", ("reject_cancel",)):
+            raise Refusal(Reason.CANCEL_REJECTED)
+        for sibling in self._siblings(order):
+            self._end(sibling, "CANCELED")
+        return self._end(order, "CANCELED")
+
+    def cancel_all(self, symbol: str | None = None) -> list[Order]:
+        """Cancel every open order, of one market or of all."""
+        return [self._end(order, "CANCELED") for order in self.open_orders(symbol)]
+
+    def order(self, symbol: str, order_id: int | None = None, client_order_id: str | None = None) -> Order:
         """The order with this id, or the newest with this client order id; `Refusal` when there is none."""
         wanted = self.market(symbol).id
-        if order_id is None:
-            found = self._newest_of.get((wanted, client_order_id))
-        else:
-            found = self.orders[order_id - 1] if 1 <= order_id <= len(self.orders) else None
+        number = order_id or self._newest_of.get((wanted, client_order_id or ""), 0)
+        found = self.orders[number - 1] if 1 <= number <= len(self.orders) else None
         if found is None or found.symbol != wanted or client_order_id not in (None, found.client_order_id):
             raise Refusal(Reason.UNKNOWN_ORDER)
         return found
 
-    def cancel_order(self, symbol: str, order_id: int | None = None, client_order_id: str | None = None) -> Order:
-        """Cancel an open order. Market orders are done when they are accepted, so this always raises `Refusal`."""
-        self.find_order(symbol, order_id, client_order_id)
-        raise Refusal(Reason.NOT_OPEN)
+    def open_orders(self, symbol: str | None = None) -> list[Order]:
+        """Open orders in the sequence they were accepted, of one market or of all."""
+        if symbol is None:
+            numbers = sorted(number for ids in self._open.values() for number in ids)
+        else:
+            numbers = list(self._open.get(symbol, ()))
+        return [self.orders[number - 1] for number in numbers]
 
     def orders_of(self, symbol: str | None = None) -> Iterator[Order]:
         """Orders in the sequence they were accepted, of one market or of all."""
         wanted = None if symbol is None else self.market(symbol).id
         return (order for order in self.orders if wanted is None or order.symbol == wanted)
 
-    def _asks_for_next(self, tape: Tape, start: int | None, end: int | None) -> bool:
+    def trades(self, symbol: str | None = None) -> list[tuple[Order, Fill]]:
+        """Every fill with its order, oldest first, of one market or of all."""
+        found = [(order, fill) for order in self.orders_of(symbol) for fill in order.fills]
+        return sorted(found, key=lambda pair: pair[1].trade_id)
+
+    def events(self, since: int = 0) -> list[Event]:
+        """What happened to orders and balances after event number `since`; the newest 10,000 are kept."""
+        return [event for event in self._events if event.sequence > since]
+
+    def forming(self) -> list[Event]:
+        """The newest bar of every market as a kline event."""
+        found = []
+        for market in self.markets.values():
+            newest = market.tape.newest(self.clock)
+            if newest >= 0:
+                closed, bar = not market.tape.is_forming(newest, self.clock), market.tape.kline(newest, self.clock)
+                found.append(Event(0, "kline", self.clock, market.id, kline=bar, closed=closed))
+        return found
+
+    @property
+    def changes(self) -> int:
+        """Number of the newest event."""
+        return self._sequence
+
+    # Restart
+
+    def snapshot(self) -> dict[str, Any]:
+        """Clock, account, orders and counters as JSON can hold them; `restore` on a fresh exchange brings them back."""
+        return {
+            "tick": self._tick,
+            "cash": self.cash,
+            "positions": dict(self.positions),
+            "orders": [asdict(order) for order in self.orders],
+            "counters": [self._trades, self._groups, self._sequence],
+            "shown": sorted(self._shown),
+            "used": dict(self._used),
+        }
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Go on from a `snapshot` of an exchange with the same markets; `VenueError` when they differ."""
+        if snapshot["positions"].keys() != self.positions.keys() or snapshot["tick"] >= len(self._ticks):
+            raise VenueError("the snapshot is of a venue with other markets or other bars: start with the same ones")
+        self._tick, self.cash = snapshot["tick"], snapshot["cash"]
+        self.positions = dict(snapshot["positions"])
+        self.orders = [_order(given) for given in snapshot["orders"]]
+        self._trades, self._groups, self._sequence = snapshot["counters"]
+        self._shown, self._used = set(snapshot["shown"]), dict(snapshot["used"])
+        self._open, self._names, self._locks = {}, {}, {}
+        for order in self.orders:
+            if order.is_open:
+                self._enter(order)
+        self._newest_of = {(order.symbol, order.client_order_id): order.order_id for order in self.orders}
+        self._events.clear()
+
+    # Placing
+
+    def _draft(self, market: VenueMarket, new: NewOrder) -> Order:
+        """The order as it would be accepted; nothing is checked but that its kind has what it needs."""
+        limited = new.kind in ("limit", "stop_limit", "take_profit_limit")
+        stops = new.kind not in ("market", "limit")
+        if limited != (new.price is not None) or stops != (new.stop_price is not None):
+            raise Refusal(Reason.BAD_TERMS)
+        number = len(self.orders) + 1
+        return Order(
+            number,
+            new.client_order_id or f"venue-{number}",
+            market.id,
+            new.side,
+            new.kind,
+            self._quantity(market, new),
+            self.clock,
+            price=None if new.price is None else float(new.price),
+            stop_price=None if new.stop_price is None else float(new.stop_price),
+            time_in_force=new.time_in_force,
+            post_only=new.post_only,
+            updated=self.clock,
+        )
+
+    def _quantity(self, market: VenueMarket, new: NewOrder) -> float:
+        """Base units of the order; an amount of quote currency buys what it pays for at the present price."""
+        if new.quantity is not None:
+            if not market.step_size <= new.quantity <= MAXIMUM_QUANTITY or new.quantity % market.step_size != 0:
+                raise Refusal(Reason.LOT_SIZE)
+            return float(new.quantity)
+        if new.quote_quantity is None or new.kind != "market":
+            raise Refusal(Reason.BAD_TERMS)
+        bid, ask = self.quotes(market.id)
+        found = whole(float(new.quote_quantity) / (ask if new.side > 0 else bid), market.lots_per_unit)
+        if found <= 0.0:
+            raise Refusal(Reason.LOT_SIZE)
+        return found
+
+    def _check(self, market: VenueMarket, order: Order, new: NewOrder) -> None:
+        """Identity, filters, and what the prices say about the present market."""
+        known = self._newest_of.get((market.id, order.client_order_id))
+        if order.client_order_id in self._names or (new.unique_for_ever and known is not None):
+            raise Refusal(Reason.DUPLICATE)
+        for price in (new.price, new.stop_price):
+            if price is not None and (price <= 0 or price % market.tick_size != 0):
+                raise Refusal(Reason.PRICE_FILTER)
+        value = order.price or order.stop_price or market.tape.last_close(self.clock)
+        if value is not None and order.quantity * value < market.minimum_notional:
+            raise Refusal(Reason.MINIMUM_NOTIONAL)
+        if order.kind != "market" and len(self.open_orders(market.id)) >= self.maximum_orders:
+            raise Refusal(Reason.TOO_MANY_ORDERS)
+        if is_stop(order) and not new.trigger_at_once and self._is_beyond(market, order):
+            raise Refusal(Reason.WOULD_TRIGGER)
+        if order.post_only and self._crossing(market, order):
+            raise Refusal(Reason.WOULD_TAKE)
+
+    def _is_beyond(self, market: VenueMarket, order: Order) -> bool:
+        price = market.tape.trading_open(self.clock)
+        return price is not None and is_reached(order, price)
+
+    def _crossing(self, market: VenueMarket, order: Order) -> list[Match]:
+        """What the order would get at once."""
+        levels = self._eaten[market.id].net(order.side, market.tape.levels(self.clock, order.side))
+        room = min(rest(order), self._capacity(market, market.tape.volume(self.clock)))
+        return take(levels, order.side, room, order.price, market.terms, rests=order.time_in_force == "GTC")
+
+    def _check_funds(self, market: VenueMarket, order: Order) -> None:
+        """The account must hold what the order may spend, beyond what other open orders lock."""
+        position = self.positions[market.base]
+        if order.side < 0:
+            free = whole(position - self._locked(market.base), market.lots_per_unit)
+            if market.lots(free) < market.lots(order.quantity):
+                raise Refusal(Reason.BALANCE)
+            return
+        cash = self.cash - self._locked(self.quote)
+        for quantity, price, rate in self._spends(market, order):
+            paid = kernel.fee(quantity, price, rate)
+            if kernel.admissible(cash, position, quantity, price, paid, 1.0) != kernel.FILLED:
+                raise Refusal(Reason.BALANCE)
+            cash = kernel.cash_after(cash, quantity, price, paid)
+
+    def _spends(self, market: VenueMarket, order: Order) -> list[tuple[float, float, float]]:
+        """What a buy may have to pay: quantity, price and fee rate in quote currency of each part."""
+        taker, maker = market.terms.taker_rate, market.terms.maker_rate
+        if market.fee_in == "received":
+            taker = maker = 0.0
+        if order.kind == "market":
+            return [(one.quantity, one.price, taker) for one in self._crossing(market, order)]
+        price = order.price
+        if price is None:
+            assert order.stop_price is not None
+            price = kernel.fill_price(order.stop_price, 1.0, market.slippage)
+        return [(rest(order), price, max(taker, maker))]
+
+    def _accept(self, market: VenueMarket, order: Order) -> Order:
+        """Number the order, let it take what is there, and let the rest rest (or not)."""
+        order = replace(order, order_id=len(self.orders) + 1)
+        self.orders.append(order)
+        self._newest_of[market.id, order.client_order_id] = order.order_id
+        self._enter(order)
+        self._tell("order", order)
+        if is_stop(order):
+            if not self._is_beyond(market, order):
+                self._tell_balances(market)
+                return order
+            order = self._changed(replace(order, triggered=True))
+        return self._arrive(market, order)
+
+    def _arrive(self, market: VenueMarket, order: Order) -> Order:
+        """An order meets the present market: takes, then rests, or expires with what it did not get."""
+        found = self._crossing(market, order)
+        enough = math.fsum(one.quantity for one in found) >= rest(order) * (1.0 - 1e-12)
+        if order.time_in_force == "FOK" and order.price is not None and not enough:
+            found = []
+        self._eaten[market.id].take(order.side, market.tape.levels(self.clock, order.side), found)
+        for one in self._partly(market, order, found):
+            order = self._book(market, order, one, self.clock)
+        rests = order.price is not None and order.time_in_force == "GTC"
+        if order.is_open and not rests:
+            order = self._end(order, "EXPIRED")
+        self._tell_balances(market)
+        return order
+
+    def _partly(self, market: VenueMarket, order: Order, found: list[Match]) -> list[Match]:
+        """`found`, cut by a fault that fills only a part."""
+        fault = self.faults.first("fill", ("partial_fill",)) if self.faults is not None and found else None
+        if fault is None:
+            return found
+        left, kept = math.fsum(one.quantity for one in found) * fault.share, list[Match]()
+        for one in found:
+            part = whole(min(one.quantity, left), market.lots_per_unit)
+            if part > 0.0:
+                kept.append(one._replace(quantity=part))
+                left -= part
+        return kept
+
+    # Matching and booking
+
+    def _meet(self, market: VenueMarket, seen: Print) -> None:
+        """Resting orders meet a print; what a stop released takes at once."""
+        orders = self.open_orders(market.id)
+        if not orders:
+            return
+        capacity = math.inf if market.participation is None or seen.bids else market.participation * seen.quantity
+        if seen.bar is not None:
+            capacity = self._capacity(market, seen.bar.volume)
+        position = self.positions[market.base]
+        found = match(orders, seen, market.terms, self.cash, position, capacity, self._eaten[market.id])
+        time = seen.time if seen.bar is None else seen.time + market.tape.timeframe.milliseconds - 1
+        for one in found:
+            order = self.orders[one.order_id - 1]
+            if order.is_open:
+                self._happen(market, order, one, time)
+        if found:
+            self._tell_balances(market)
+
+    def _happen(self, market: VenueMarket, order: Order, one: Match, time: int) -> None:
+        stops, parts = is_stop(order), [] if one.quantity == 0.0 else self._partly(market, order, [one])
+        for part in parts:
+            order = self._book(market, order, part, time)
+        ends = one.refused or (stops and (order.price is None or order.time_in_force != "GTC"))
+        if order.is_open and ends:
+            self._end(order, "EXPIRED", time)
+        elif order.is_open and stops:
+            self._changed(replace(order, triggered=True, updated=time))
+
+    def _capacity(self, market: VenueMarket, volume: float) -> float:
+        """Base units that orders may still take out of this bar (or trade)."""
+        if market.participation is None:
+            return math.inf
+        return max(market.participation * volume - self._used.get(market.id, 0.0), 0.0)
+
+    def _book(self, market: VenueMarket, order: Order, one: Match, time: int) -> Order:
+        """One fill: cash, position, the order, its OCO sibling, and what is told of it."""
+        signed = order.side * one.quantity
+        rate = market.terms.maker_rate if one.maker else market.terms.taker_rate
+        paid, asset = kernel.fee(signed, one.price, rate), market.quote
+        lots = market.lots_per_unit if market.fee_in == "quote" else 0.0  # fees in the asset leave parts of lots
+        position = kernel.position_after(self.positions[market.base], signed, lots)
+        if market.fee_in == "received" and order.side > 0:
+            paid, asset = rate * one.quantity, market.base
+            position -= paid
+        self.cash = kernel.cash_after(self.cash, signed, one.price, paid if asset == market.quote else 0.0)
+        self.positions[market.base] = position
+        self._used[market.id] = self._used.get(market.id, 0.0) + one.quantity
+        self._trades += 1
+        fill = Fill(self._trades, one.quantity, one.price, paid, time, one.maker, asset)
+        done = market.lots(order.executed + one.quantity) >= market.lots(order.quantity)
+        status: Status = "FILLED" if done else "PARTIALLY_FILLED"
+        siblings = self._siblings(order)
+        order = replace(order, status=status, fills=(*order.fills, fill), updated=time)
+        self._keep(order)
+        self._tell("trade", order, fill)
+        for sibling in siblings:
+            self._end(sibling, "EXPIRED", time)
+        return order
+
+    def _siblings(self, order: Order) -> list[Order]:
+        if order.group is None:
+            return []
+        return [o for o in self.open_orders(order.symbol) if o.group == order.group and o.order_id != order.order_id]
+
+    def _end(self, order: Order, status: Status, time: int | None = None) -> Order:
+        order = self._changed(replace(order, status=status, updated=self.clock if time is None else time))
+        if time is None:
+            self._tell_balances(self.markets[order.symbol])
+        return order
+
+    def _changed(self, order: Order) -> Order:
+        self._keep(order)
+        self._tell("order", order)
+        return order
+
+    def _enter(self, order: Order) -> None:
+        """Note an open order wherever open orders are looked for."""
+        self._open.setdefault(order.symbol, {})[order.order_id] = None
+        self._names[order.client_order_id] = order.order_id
+        self._relock(order)
+
+    def _keep(self, order: Order) -> None:
+        self.orders[order.order_id - 1] = order
+        if not order.is_open:
+            self._names.pop(order.client_order_id, None)
+            ids = self._open.get(order.symbol, {})
+            ids.pop(order.order_id, None)
+            if not ids:
+                self._open.pop(order.symbol, None)
+        self._relock(order)
+
+    # Locks
+
+    def _locked(self, asset: str) -> float:
+        """What open orders may spend of `asset`."""
+        return math.fsum(self._locks.get(asset, {}).values())
+
+    def _relock(self, order: Order) -> None:
+        """Bring the locks up to date with `order`; an OCO pair locks the larger of its two needs, once."""
+        market = self.markets[order.symbol]
+        locks = self._locks.setdefault(market.quote if order.side > 0 else market.base, {})
+        open_ = [order, *self._siblings(order)] if order.is_open else self._siblings(order)
+        key = order.order_id if order.group is None else -order.group
+        needs = [self._lock_of(market, one) for one in open_ if one.kind != "market"]
+        if needs:
+            locks[key] = max(needs)
+        else:
+            locks.pop(key, None)
+
+    def _lock_of(self, market: VenueMarket, order: Order) -> float:
+        if order.side < 0:
+            return rest(order)
+        return math.fsum(q * price + kernel.fee(q, price, rate) for q, price, rate in self._spends(market, order))
+
+    # Telling
+
+    def _tell(self, kind: Any, order: Order, fill: Fill | None = None) -> None:
+        self._publish(kind, order.updated, order.symbol, order=order, fill=fill)
+
+    def _tell_balances(self, market: VenueMarket) -> None:
+        balances = {asset: self.balance(asset) for asset in (market.quote, market.base)}
+        self._publish("balance", self.clock, "", balances=balances)
+
+    def _publish(self, kind: Any, time: int, symbol: str, **more: Any) -> None:
+        self._sequence += 1
+        event = Event(self._sequence, kind, time, symbol, **more)
+        self._events.append(event)
+        for listener in list(self.listeners):
+            listener(event)
+
+    def _tell_klines(self, market: VenueMarket, since: int | None = None) -> None:
+        """Klines are told to listeners and not kept: the bars that closed since, and the one that forms."""
+        tape, clock = market.tape, self.clock
+        newest = tape.newest(clock)
+        first = newest if since is None else max(tape.newest(since), 0)
+        for index in range(first, newest + 1):
+            closed = not tape.is_forming(index, clock)
+            event = Event(0, "kline", clock, market.id, kline=tape.kline(index, clock), closed=closed)
+            if closed or index == newest:
+                for listener in list(self.listeners):
+                    listener(event)
+
+    def _asks_for_next(self, tape: Source, start: int | None, end: int | None) -> bool:
         index = tape.newest(self.clock)
         if start is None or index < 0:
             return False
@@ -398,28 +676,25 @@ class PaperExchange:
         latest = forming if tape.is_forming(index, self.clock) else forming + tape.timeframe.milliseconds
         return before < start <= latest and (end is None or end >= forming)
 
-    def _check_filters(self, market: VenueMarket, quantity: Decimal) -> None:
-        if not market.step_size <= quantity <= MAXIMUM_QUANTITY or quantity % market.step_size != 0:
-            raise Refusal(Reason.LOT_SIZE)
-        close = market.tape.last_close(self.clock)
-        if close is not None and float(quantity) * close < market.minimum_notional:
-            raise Refusal(Reason.MINIMUM_NOTIONAL)
 
-    def _fill(self, market: VenueMarket, quantity: float) -> Fill | None:
-        """Execute signed `quantity` at the forming bar's open, or None where nothing trades."""
-        open_price = market.tape.trading_open(self.clock)
-        if open_price is None:
-            return None
-        position = self.positions[market.base]
-        price = kernel.fill_price(open_price, math.copysign(1.0, quantity), market.slippage)
-        paid = kernel.fee(quantity, price, market.fee_rate)
-        lots = market.lots(position) + market.lots(quantity)
-        if lots < 0 or kernel.admissible(self.cash, position, quantity, price, paid, 1.0) != kernel.FILLED:
-            raise Refusal(Reason.BALANCE)
-        self.cash = kernel.cash_after(self.cash, quantity, price, paid)
-        self.positions[market.base] = kernel.position_after(position, quantity, market.lots_per_unit)
-        self._trades += 1
-        return Fill(self._trades, abs(quantity), price, paid, self.clock)
+def _order(given: Mapping[str, Any]) -> Order:
+    return Order(**{**given, "fills": tuple(Fill(**fill) for fill in given["fills"])})
+
+
+def _checked(holdings: Mapping[str, float], markets: Sequence[VenueMarket]) -> dict[str, float]:
+    for asset, amount in holdings.items():
+        if asset not in {market.base for market in markets} or not (math.isfinite(amount) and amount >= 0.0):
+            raise VenueError(f"holdings of {amount!r} {asset}: name the base asset of a market and an amount from 0 on")
+    return {asset: float(amount) for asset, amount in holdings.items()}
+
+
+def _ticks(tapes: Sequence[Source], pace: str) -> list[int]:
+    """Every time at which the clock may stand. Live tapes have one, which moves."""
+    if pace == "live":
+        return [max(tape.opens[-1] for tape in tapes)]
+    if any(isinstance(tape, LiveTape) for tape in tapes):
+        raise VenueError("live markets move by what is pushed: give the venue pace 'live'")
+    return [*sorted({time for tape in tapes for time in tape.ticks()}), max(tape.end for tape in tapes)]
 
 
 def _by_id(markets: Sequence[VenueMarket]) -> dict[str, VenueMarket]:

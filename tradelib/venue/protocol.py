@@ -11,9 +11,10 @@ klines.
 **Numbers** go out as the shortest decimal that reads back as the same float, without exponent: `float(text)` is
 exact.
 
-Deviations, on purpose: fees are charged in the quote currency on both sides (Binance takes a buy's fee from the
-base asset), as the engine does. Only market orders by base quantity trade; `exchangeInfo` says so. Quote volumes
-and trade counts of klines are not recorded and served as 0. There are no request weights and no rate limits.
+Deviations, on purpose: fees are charged in the quote currency on both sides unless the market says otherwise (Binance
+takes a buy's fee from the base asset), as the engine does. Icebergs, trailing stops, cancel-replace and self-trade
+prevention are not there; `exchangeInfo` says so. Quote volumes and trade counts of klines are not recorded and served
+as 0.
 """
 
 from __future__ import annotations
@@ -28,27 +29,35 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl
 
-from tradelib.venue.exchange import Kline, Order, PaperExchange, Reason, Refusal, VenueMarket
+from tradelib.venue.exchange import PaperExchange
+from tradelib.venue.markets import VenueMarket
+from tradelib.venue.orders import Fill, Kind, Kline, Order, Reason, Refusal
 
 __all__ = [
     "SIGNED_PARAMETERS",
+    "TYPES",
     "BinanceError",
     "Parameters",
     "account_json",
     "book_json",
+    "cancelled_json",
     "check_key",
     "check_signature",
     "check_window",
+    "depth_json",
     "exchange_info_json",
+    "is_working",
     "kline_json",
     "new_order_json",
     "number",
     "order_json",
+    "order_list_json",
     "price_json",
     "read_parameters",
     "refusal_error",
     "signature",
     "trade_json",
+    "type_of",
 ]
 
 SIGNED_PARAMETERS = frozenset({"timestamp", "recvWindow", "signature"})
@@ -69,6 +78,21 @@ _REFUSALS = {
     Reason.LOT_SIZE: (-1013, "Filter failure: LOT_SIZE"),
     Reason.MINIMUM_NOTIONAL: (-1013, "Filter failure: MIN_NOTIONAL"),
     Reason.BALANCE: (-2010, "Account has insufficient balance for requested action."),
+    Reason.PRICE_FILTER: (-1013, "Filter failure: PRICE_FILTER"),
+    Reason.WOULD_TRIGGER: (-2010, "Stop price would trigger immediately."),
+    Reason.WOULD_TAKE: (-2010, "Order would immediately match and take."),
+    Reason.OCO_PRICES: (-1158, "The relationship of the prices for the orders is not correct."),
+    Reason.TOO_MANY_ORDERS: (-1013, "Filter failure: MAX_NUM_ORDERS"),
+    Reason.BAD_TERMS: (-1128, "Combination of optional parameters invalid."),
+    Reason.CANCEL_REJECTED: (-2011, "CANCEL_REJECTED"),
+}
+TYPES: dict[Kind, str] = {
+    "market": "MARKET",
+    "limit": "LIMIT",
+    "stop": "STOP_LOSS",
+    "stop_limit": "STOP_LOSS_LIMIT",
+    "take_profit": "TAKE_PROFIT",
+    "take_profit_limit": "TAKE_PROFIT_LIMIT",
 }
 
 
@@ -129,12 +153,20 @@ class Parameters:
 
     def quantity(self, market: VenueMarket) -> Decimal:
         """The order's base quantity: -1102, -1100, -1111 for more decimals than the asset has, -1013 for zero."""
-        text = self.required("quantity", _DECIMAL)
+        value = self.amount("quantity", asset_precision(market))
+        assert value is not None
+        return value
+
+    def amount(self, name: str, decimals: int, *, required: bool = True) -> Decimal | None:
+        """A positive decimal such as a price: -1102, -1100, -1111 for more than `decimals`, -1013 for zero."""
+        text = self.required(name, _DECIMAL) if required else self.text(name, _DECIMAL)
+        if text is None:
+            return None
         value = Decimal(text)
-        if len(text.partition(".")[2].rstrip("0")) > asset_precision(market):
-            raise BinanceError(-1111, "Parameter 'quantity' has too much precision.")
+        if len(text.partition(".")[2].rstrip("0")) > decimals:
+            raise BinanceError(-1111, f"Parameter '{name}' has too much precision.")
         if value == 0:
-            raise BinanceError(-1013, "Invalid quantity.")
+            raise BinanceError(-1013, f"Invalid {name}.")
         return value
 
     def client_order_id(self, name: str) -> str | None:
@@ -255,16 +287,16 @@ def exchange_info_json(exchange: PaperExchange, markets: Iterable[VenueMarket], 
         "serverTime": now,
         "rateLimits": [],
         "exchangeFilters": [],
-        "symbols": [_symbol_json(market, exchange.is_trading(market.id)) for market in markets],
+        "symbols": [_symbol_json(exchange, market) for market in markets],
     }
 
 
-def _symbol_json(market: VenueMarket, trading: bool) -> dict[str, Any]:
-    step, tick = number(market.step_size), number(Decimal(1).scaleb(-market.price_decimals))
+def _symbol_json(exchange: PaperExchange, market: VenueMarket) -> dict[str, Any]:
+    step, tick = number(market.step_size), number(market.tick_size)
     maximum = number(Decimal(10**12))
     return {
         "symbol": market.id,
-        "status": "TRADING" if trading else "BREAK",
+        "status": "TRADING" if exchange.is_trading(market.id) else "BREAK",
         "baseAsset": market.base,
         "baseAssetPrecision": asset_precision(market),
         "quoteAsset": market.quote,
@@ -272,11 +304,11 @@ def _symbol_json(market: VenueMarket, trading: bool) -> dict[str, Any]:
         "quoteAssetPrecision": 8,
         "baseCommissionPrecision": 8,
         "quoteCommissionPrecision": 8,
-        "orderTypes": ["MARKET"],
+        "orderTypes": ["LIMIT", "LIMIT_MAKER", *(name for name in TYPES.values() if name != "LIMIT")],
         "icebergAllowed": False,
-        "ocoAllowed": False,
+        "ocoAllowed": True,
         "otoAllowed": False,
-        "quoteOrderQtyMarketAllowed": False,
+        "quoteOrderQtyMarketAllowed": True,
         "allowTrailingStop": False,
         "cancelReplaceAllowed": False,
         "isSpotTradingAllowed": True,
@@ -290,6 +322,7 @@ def _symbol_json(market: VenueMarket, trading: bool) -> dict[str, Any]:
                 "applyToMarket": True,
                 "avgPriceMins": 0,
             },
+            {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": exchange.maximum_orders},
         ],
         "permissions": ["SPOT"],
         "permissionSets": [["SPOT"]],
@@ -309,15 +342,34 @@ def price_json(exchange: PaperExchange, symbol: str) -> dict[str, str]:
 
 
 def book_json(exchange: PaperExchange, symbol: str) -> dict[str, str]:
-    """GET /api/v3/ticker/bookTicker: where market orders would fill now; quantities are not limited."""
-    bid, ask = exchange.quotes(symbol)
-    depth = number(Decimal(10**12))
-    return {"symbol": symbol, "bidPrice": number(bid), "bidQty": depth, "askPrice": number(ask), "askQty": depth}
+    """GET /api/v3/ticker/bookTicker: the best prices at which market orders would fill now."""
+    (bid, *_), (ask, *_) = exchange.book(symbol)
+    sizes = [number(_depth(level.quantity)) for level in (bid, ask)]
+    return {
+        "symbol": symbol,
+        "bidPrice": number(bid.price),
+        "bidQty": sizes[0],
+        "askPrice": number(ask.price),
+        "askQty": sizes[1],
+    }
+
+
+def depth_json(exchange: PaperExchange, symbol: str, limit: int) -> dict[str, Any]:
+    """GET /api/v3/depth; `lastUpdateId` is the exchange's clock."""
+    sides = [
+        [[number(level.price), number(_depth(level.quantity))] for level in side[:limit]]
+        for side in exchange.book(symbol)
+    ]
+    return {"lastUpdateId": exchange.clock, "bids": sides[0], "asks": sides[1]}
+
+
+def _depth(quantity: float) -> float:
+    """A level without bound goes out as a very large one."""
+    return min(quantity, 1e12)
 
 
 def account_json(exchange: PaperExchange, *, omit_zero: bool = False) -> dict[str, Any]:
     """GET /api/v3/account."""
-    amounts = {exchange.quote: exchange.cash, **exchange.positions}
     rates = {market.fee_rate for market in exchange.markets.values()}
     rate = number(rates.pop()) if len(rates) == 1 else "0"
     return {
@@ -335,29 +387,33 @@ def account_json(exchange: PaperExchange, *, omit_zero: bool = False) -> dict[st
         "updateTime": exchange.clock,
         "accountType": "SPOT",
         "balances": [
-            {"asset": asset, "free": number(amount), "locked": "0"}
-            for asset, amount in amounts.items()
-            if amount != 0.0 or not omit_zero
+            {"asset": asset, "free": number(free), "locked": number(locked)}
+            for asset, (free, locked) in exchange.balances().items()
+            if free + locked != 0.0 or not omit_zero
         ],
         "permissions": ["SPOT"],
         "uid": 1,
     }
 
 
+def type_of(order: Order) -> str:
+    """Binance's name for the kind of an order."""
+    return "LIMIT_MAKER" if order.post_only else TYPES[order.kind]
+
+
 def _state_json(order: Order) -> dict[str, Any]:
-    executed = order.fill.quantity if order.fill else 0.0
-    spent = order.fill.quantity * order.fill.price if order.fill else 0.0
     return {
-        "price": "0",
+        "price": number(order.price or 0.0),
         "origQty": number(order.quantity),
-        "executedQty": number(executed),
+        "executedQty": number(order.executed),
         "origQuoteOrderQty": "0",
-        "cummulativeQuoteQty": number(spent),
+        "cummulativeQuoteQty": number(order.cost),
         "status": order.status,
-        "timeInForce": "GTC",
-        "type": "MARKET",
+        "timeInForce": order.time_in_force,
+        "type": type_of(order),
         "side": "BUY" if order.side > 0 else "SELL",
         "selfTradePreventionMode": "NONE",
+        **({} if order.stop_price is None else {"stopPrice": number(order.stop_price)}),
     }
 
 
@@ -365,53 +421,82 @@ def _name_json(order: Order) -> dict[str, Any]:
     return {
         "symbol": order.symbol,
         "orderId": order.order_id,
-        "orderListId": -1,
+        "orderListId": -1 if order.group is None else order.group,
         "clientOrderId": order.client_order_id,
     }
 
 
+def is_working(order: Order) -> bool:
+    """False for a stop that waits for its trigger: it is not in the book."""
+    return order.stop_price is None or order.triggered or bool(order.fills)
+
+
 def order_json(order: Order) -> dict[str, Any]:
     """GET /api/v3/order, and each row of openOrders and allOrders."""
-    times = {"time": order.time, "updateTime": order.time, "workingTime": order.time}
-    fixed = {"stopPrice": "0", "icebergQty": "0", "isWorking": True}
-    return {**_name_json(order), **_state_json(order), **fixed, **times}
+    times = {"time": order.time, "updateTime": order.updated, "workingTime": order.time}
+    fixed = {"stopPrice": "0", "icebergQty": "0", "isWorking": is_working(order)}
+    return {**_name_json(order), **fixed, **_state_json(order), **times}
 
 
-def new_order_json(order: Order, market: VenueMarket, detail: str) -> dict[str, Any]:
+def new_order_json(order: Order, detail: str) -> dict[str, Any]:
     """POST /api/v3/order; `detail` is ACK, RESULT or FULL."""
     reply = {**_name_json(order), "transactTime": order.time}
     if detail == "ACK":
         return reply
-    reply |= {**_state_json(order), "workingTime": order.time}
+    reply |= {**_state_json(order), "workingTime": order.time if is_working(order) else -1}
     if detail == "FULL":
-        reply["fills"] = [] if order.fill is None else [_fill_json(order, market)]
+        reply["fills"] = [_fill_json(fill) for fill in order.fills]
     return reply
 
 
-def _fill_json(order: Order, market: VenueMarket) -> dict[str, Any]:
-    assert order.fill is not None
+def cancelled_json(order: Order, name: str, time: int) -> dict[str, Any]:
+    """DELETE /api/v3/order: the cancelled order under its old id, the request under `name`."""
+    found = {**_name_json(order), **_state_json(order), "origClientOrderId": order.client_order_id}
+    return {**found, "clientOrderId": name, "transactTime": time}
+
+
+def order_list_json(orders: Iterable[Order], name: str, time: int, *, reports: bool) -> dict[str, Any]:
+    """An OCO pair, as POST /api/v3/orderList/oco and GET /api/v3/orderList show it."""
+    pair = list(orders)
+    alive = any(order.is_open for order in pair)
+    keys = ("symbol", "orderId", "clientOrderId")
+    body: dict[str, Any] = {
+        "orderListId": pair[0].group,
+        "contingencyType": "OCO",
+        "listStatusType": "EXEC_STARTED" if alive else "ALL_DONE",
+        "listOrderStatus": "EXECUTING" if alive else "ALL_DONE",
+        "listClientOrderId": name,
+        "transactionTime": time,
+        "symbol": pair[0].symbol,
+        "orders": [{key: _name_json(order)[key] for key in keys} for order in pair],
+    }
+    if reports:
+        body["orderReports"] = [new_order_json(order, "RESULT") for order in pair]
+    return body
+
+
+def _fill_json(fill: Fill) -> dict[str, Any]:
     return {
-        "price": number(order.fill.price),
-        "qty": number(order.fill.quantity),
-        "commission": number(order.fill.fee),
-        "commissionAsset": market.quote,
-        "tradeId": order.fill.trade_id,
+        "price": number(fill.price),
+        "qty": number(fill.quantity),
+        "commission": number(fill.fee),
+        "commissionAsset": fill.fee_asset,
+        "tradeId": fill.trade_id,
     }
 
 
-def trade_json(order: Order, market: VenueMarket) -> dict[str, Any]:
+def trade_json(order: Order, fill: Fill) -> dict[str, Any]:
     """One row of GET /api/v3/myTrades."""
-    assert order.fill is not None
-    fill = _fill_json(order, market)
+    body = _fill_json(fill)
     return {
         "symbol": order.symbol,
-        "id": fill.pop("tradeId"),
+        "id": body.pop("tradeId"),
         "orderId": order.order_id,
-        "orderListId": -1,
-        **fill,
-        "quoteQty": number(order.fill.quantity * order.fill.price),
-        "time": order.fill.time,
+        "orderListId": -1 if order.group is None else order.group,
+        **body,
+        "quoteQty": number(fill.quantity * fill.price),
+        "time": fill.time,
         "isBuyer": order.side > 0,
-        "isMaker": False,
+        "isMaker": fill.maker,
         "isBestMatch": True,
     }

@@ -1,10 +1,11 @@
-"""The paper exchange behind a real socket: aiohttp on 127.0.0.1, Binance's paths, one API key.
+"""The paper exchange behind real sockets: aiohttp on 127.0.0.1, one dialect, one API key, faults on demand.
 
-Served as Binance serves it: `/api/v3/` ping, time, exchangeInfo, klines, ticker/price, ticker/bookTicker; signed:
-account, order (POST, GET, DELETE), openOrders, allOrders, myTrades. The venue's own: `GET /venue/v1/clock` tells
-the simulated time and how many ticks are left, signed `POST /venue/v1/step?ticks=n` moves it (pace "manual" only).
+A dialect (`tradelib.venue.binance` and its neighbours) says what each path answers; the server adds what is the same
+for all: sockets, the order of checks, rate limits, WebSocket connections, the fault plan, and the venue's own paths,
+which are signed as Binance signs: `GET /venue/v1/clock` tells the simulated time and how many ticks are left, `POST
+/venue/v1/step?ticks=n` moves it (pace "manual" only).
 
-When and how the clock moves is written down in `tradelib.venue.exchange`, the dialect in `tradelib.venue.protocol`.
+When and how the clock moves is written down in `tradelib.venue.exchange`, the faults in `tradelib.venue.faults`.
 
 The server listens on loopback only, and answers only requests that name it as loopback and come from no web page: a
 site open in a browser on the same machine cannot reach the account or move the clock.
@@ -15,13 +16,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 import os
 import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from aiohttp import web
@@ -30,187 +33,53 @@ from tradelib._jit import interpreted
 from tradelib.data.files import read_bars
 from tradelib.errors import VenueError
 from tradelib.venue import protocol
-from tradelib.venue.exchange import PaperExchange, Refusal, VenueMarket
-from tradelib.venue.protocol import BinanceError, Parameters
+from tradelib.venue.dialect import Credentials, Dialect, Reply, Request, Route
+from tradelib.venue.exchange import PaperExchange
+from tradelib.venue.faults import FaultPlan, FaultState
+from tradelib.venue.faulty import FaultyWire
+from tradelib.venue.limits import RateLimiter, RateLimits
+from tradelib.venue.markets import VenueMarket
+from tradelib.venue.protocol import BinanceError
+from tradelib.venue.sockets import Sockets
+from tradelib.venue.sources import read_events
 
-__all__ = ["KEY_VARIABLE", "SECRET_VARIABLE", "VenueServer", "VenueThread", "run_venue"]
+__all__ = ["DIALECTS", "KEY_VARIABLE", "SECRET_VARIABLE", "VenueServer", "VenueThread", "make_dialect", "run_venue"]
 
 HOST = "127.0.0.1"
 KEY_VARIABLE = "TRADELIB_API_KEY"
 SECRET_VARIABLE = "TRADELIB_API_SECRET"
+PASSPHRASE_VARIABLE = "TRADELIB_API_PASSPHRASE"
+
+DIALECTS = {
+    "binance": "tradelib.venue.binance:BinanceDialect",
+    "kraken": "tradelib.venue.kraken:KrakenDialect",
+    "bitget": "tradelib.venue.bitget:BitgetDialect",
+}
+"""Dialect -> module and class; a class takes the exchange and the credentials."""
+
+
+def make_dialect(name: str, exchange: PaperExchange, credentials: Credentials) -> Dialect:
+    """The dialect called `name`; `VenueError` when there is none."""
+    if name not in DIALECTS:
+        raise VenueError(f"dialect {name!r} is unknown: use one of {', '.join(DIALECTS)}")
+    module, _, factory = DIALECTS[name].partition(":")
+    dialect: Dialect = getattr(import_module(module), factory)(exchange, credentials)
+    return dialect
 
 
 def _wall_clock() -> int:
     return time.time_ns() // 10**6
 
 
-class _Endpoints:
-    """What each path answers; every method is one endpoint and returns what goes out as JSON."""
-
-    def __init__(self, exchange: PaperExchange, now: Callable[[], int]) -> None:
-        self.exchange = exchange
-        self.now = now
-
-    def ping(self, _: Parameters) -> Any:
-        return {}
-
-    def time(self, _: Parameters) -> Any:
-        return {"serverTime": self.now()}
-
-    def exchange_info(self, parameters: Parameters) -> Any:
-        return protocol.exchange_info_json(self.exchange, self._markets(parameters), self.now())
-
-    def klines(self, parameters: Parameters) -> Any:
-        market = self.exchange.market(parameters.required("symbol"))
-        if parameters.required("interval") != str(market.tape.timeframe):
-            raise BinanceError(-1120, f"Invalid interval. This venue has {market.tape.timeframe} bars of {market.id}.")
-        start, end = parameters.window()
-        rows = self.exchange.klines(market.id, start, end, parameters.limit())
-        return [protocol.kline_json(row) for row in rows]
-
-    def price(self, parameters: Parameters) -> Any:
-        return self._tickers(parameters, protocol.price_json)
-
-    def book(self, parameters: Parameters) -> Any:
-        return self._tickers(parameters, protocol.book_json)
-
-    def account(self, parameters: Parameters) -> Any:
-        omit_zero = parameters.text("omitZeroBalances", r"^(true|false)$") == "true"
-        return protocol.account_json(self.exchange, omit_zero=omit_zero)
-
-    def place(self, parameters: Parameters) -> Any:
-        market = self.exchange.market(parameters.required("symbol"))
-        side = {"BUY": 1, "SELL": -1}.get(parameters.required("side"))
-        if side is None:
-            raise BinanceError(-1117, "Invalid side.")
-        kind = parameters.required("type")
-        if kind != "MARKET":
-            raise BinanceError(-1116, f"Invalid orderType. {kind} is not supported yet: send MARKET.")
-        for name in ("price", "timeInForce", "quoteOrderQty"):
-            if name in parameters.values:
-                hint = " Orders are sent by base quantity." if name == "quoteOrderQty" else ""
-                raise BinanceError(-1106, f"Parameter '{name}' sent when not required.{hint}")
-        detail = parameters.text("newOrderRespType") or "FULL"
-        if detail not in ("ACK", "RESULT", "FULL"):
-            raise BinanceError(-1130, "Data sent for parameter 'newOrderRespType' is not valid.")
-        name_sent = parameters.client_order_id("newClientOrderId")
-        order = self.exchange.place_market_order(market.id, side, parameters.quantity(market), name_sent)
-        return protocol.new_order_json(order, market, detail)
-
-    def order(self, parameters: Parameters) -> Any:
-        return protocol.order_json(
-            self.exchange.find_order(parameters.required("symbol"), *parameters.order_reference())
-        )
-
-    def cancel(self, parameters: Parameters) -> Any:
-        market = self.exchange.market(parameters.required("symbol"))
-        try:
-            return protocol.order_json(self.exchange.cancel_order(market.id, *parameters.order_reference()))
-        except Refusal as refusal:
-            raise BinanceError(-2011, "Unknown order sent.") from refusal
-
-    def open_orders(self, parameters: Parameters) -> Any:
-        ids = {market.id for market in self._markets(parameters)}
-        return [protocol.order_json(order) for order in self.exchange.open_orders.values() if order.symbol in ids]
-
-    def all_orders(self, parameters: Parameters) -> Any:
-        market = self.exchange.market(parameters.required("symbol"))
-        first, (start, end) = parameters.integer("orderId"), parameters.window()
-        orders = [
-            order
-            for order in self.exchange.orders_of(market.id)
-            if order.order_id >= (first or 0) and _within(order.time, start, end)
-        ]
-        return [protocol.order_json(order) for order in _page(orders, first or start, parameters.limit())]
-
-    def my_trades(self, parameters: Parameters) -> Any:
-        market = self.exchange.market(parameters.required("symbol"))
-        wanted, first = parameters.integer("orderId"), parameters.integer("fromId")
-        start, end = parameters.window()
-        orders = [
-            order
-            for order in self.exchange.orders_of(market.id)
-            if order.fill is not None
-            and wanted in (None, order.order_id)
-            and order.fill.trade_id >= (first or 0)
-            and _within(order.fill.time, start, end)
-        ]
-        return [protocol.trade_json(order, market) for order in _page(orders, first or start, parameters.limit())]
-
-    def clock(self, _: Parameters) -> Any:
-        exchange = self.exchange
-        return {
-            "clock": exchange.clock,
-            "remaining": exchange.remaining,
-            "finished": exchange.finished,
-            "pace": exchange.pace,
-        }
-
-    def step(self, parameters: Parameters) -> Any:
-        if self.exchange.pace != "manual":
-            raise BinanceError(-1020, f"This operation is not supported. The venue's pace is '{self.exchange.pace}'.")
-        ticks = parameters.integer("ticks")
-        moved = self.exchange.step(1 if ticks is None else ticks)
-        return {"moved": moved, **self.clock(parameters)}
-
-    def _markets(self, parameters: Parameters) -> list[VenueMarket]:
-        symbols = parameters.symbols()
-        return [self.exchange.market(symbol) for symbol in (self.exchange.markets if symbols is None else symbols)]
-
-    def _tickers(self, parameters: Parameters, shape: Callable[[PaperExchange, str], Any]) -> Any:
-        rows = [shape(self.exchange, market.id) for market in self._markets(parameters)]
-        return rows[0] if "symbol" in parameters.values else rows
-
-
-def _within(moment: int, start: int | None, end: int | None) -> bool:
-    return (start is None or moment >= start) and (end is None or moment <= end)
-
-
-def _page(rows: list[Any], first: int | None, limit: int) -> list[Any]:
-    """The first `limit` rows when the request names where to begin, else the newest."""
-    return rows[-limit:] if first is None else rows[:limit]
-
-
-class _Route(NamedTuple):
-    method: str
-    path: str
-    answer: Callable[[Parameters], Any]
-    parameters: frozenset[str]
-    signed: bool
-
-
-def _routes(serve: _Endpoints) -> list[_Route]:
-    def public(path: str, answer: Callable[[Parameters], Any], names: str = "") -> _Route:
-        return _Route("GET", path, answer, frozenset(names.split()), False)
-
-    def signed(method: str, path: str, answer: Callable[[Parameters], Any], names: str) -> _Route:
-        return _Route(method, path, answer, frozenset(names.split()) | protocol.SIGNED_PARAMETERS, True)
-
-    order = "symbol side type quantity quoteOrderQty price timeInForce newClientOrderId newOrderRespType"
-    return [
-        public("/api/v3/ping", serve.ping),
-        public("/api/v3/time", serve.time),
-        public("/api/v3/exchangeInfo", serve.exchange_info, "symbol symbols"),
-        public("/api/v3/klines", serve.klines, "symbol interval startTime endTime limit"),
-        public("/api/v3/ticker/price", serve.price, "symbol symbols"),
-        public("/api/v3/ticker/bookTicker", serve.book, "symbol symbols"),
-        signed("GET", "/api/v3/account", serve.account, "omitZeroBalances"),
-        signed("POST", "/api/v3/order", serve.place, order),
-        signed("GET", "/api/v3/order", serve.order, "symbol orderId origClientOrderId"),
-        signed("DELETE", "/api/v3/order", serve.cancel, "symbol orderId origClientOrderId newClientOrderId"),
-        signed("GET", "/api/v3/openOrders", serve.open_orders, "symbol"),
-        signed("GET", "/api/v3/allOrders", serve.all_orders, "symbol orderId startTime endTime limit"),
-        signed("GET", "/api/v3/myTrades", serve.my_trades, "symbol orderId fromId startTime endTime limit"),
-        public("/venue/v1/clock", serve.clock),
-        signed("POST", "/venue/v1/step", serve.step, "ticks"),
-    ]
-
-
 class VenueServer:
     """Serve a `PaperExchange` on loopback: `async with VenueServer(exchange, key=..., secret=...) as server`.
 
-    port 0 takes a free one; `url` and `port` tell which. seconds_per_bar: real time per tick, for pace "real" only.
-    now: the real clock, epoch milliseconds. Raises `VenueError` when it cannot listen.
+    port 0 takes a free one; `url` and `port` tell which. dialect: "binance", "kraken", "bitget". faults: what goes
+    wrong on purpose; `server.faults.log` tells what did. limits: requests and orders a client may send, None for no
+    bound. seconds_per_bar: real time per tick, for pace "real" only. now: the real clock, epoch milliseconds. state: a
+    file that carries the account over restarts: read at the start where it exists, written every second and at the end.
+    kline_seconds: streams repeat the bar that forms after so many real seconds (2, as Binance). Raises `VenueError`
+    when it cannot listen.
     """
 
     def __init__(
@@ -219,10 +88,16 @@ class VenueServer:
         *,
         key: str,
         secret: str,
+        passphrase: str = "",
+        dialect: str = "binance",
         port: int = 0,
         host: str = HOST,
         seconds_per_bar: float | None = None,
         now: Callable[[], int] = _wall_clock,
+        faults: FaultPlan | None = None,
+        limits: RateLimits | None = None,
+        state: str | Path | None = None,
+        kline_seconds: float = 2.0,
     ) -> None:
         if host != HOST:
             raise VenueError(f"host {host!r} is refused: the paper venue listens on {HOST} only, never on a network")
@@ -238,11 +113,18 @@ class VenueServer:
             )
         self.exchange = exchange
         self.port = port
-        self._key, self._secret = key, secret
+        self.faults: FaultState | None = None if faults is None else faults.start()
+        exchange.faults = self.faults
+        self._credentials = Credentials(key, secret, passphrase)
+        self.dialect = make_dialect(dialect, exchange, self._credentials)
         self._seconds_per_bar = seconds_per_bar
         self._now = now
+        self.state = None if state is None else Path(state)
+        self._limiter = None if limits is None else RateLimiter(limits, now)
+        self._wire = FaultyWire(self.faults, self.dialect, self._restart)
+        self._sockets = Sockets(exchange, self.faults, now, kline_seconds)
         self._runner: web.AppRunner | None = None
-        self._timer: asyncio.Task[None] | None = None
+        self._timers: list[asyncio.Task[None]] = []
 
     @property
     def url(self) -> str:
@@ -250,9 +132,12 @@ class VenueServer:
         return f"http://{HOST}:{self.port}"
 
     async def __aenter__(self) -> VenueServer:
-        application = web.Application(middlewares=[_errors, _local_only], client_max_size=65_536)
-        for route in _routes(_Endpoints(self.exchange, self._now)):
+        self._load()
+        application = web.Application(middlewares=[_local_only], client_max_size=65_536)
+        for route in [*self.dialect.routes(), *self._own_routes()]:
             application.router.add_route(route.method, route.path, self._handler(route))
+        for stream in self.dialect.streams():
+            application.router.add_get(stream.path, self._sockets.handler(stream))
         runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await runner.setup()
         try:
@@ -262,49 +147,121 @@ class VenueServer:
             raise VenueError(_cannot_listen(self.port, error)) from error
         self._runner = runner
         self.port = runner.addresses[0][1]
+        self._sockets.start()
         if self._seconds_per_bar is not None:
-            self._timer = asyncio.create_task(self._keep_time(self._seconds_per_bar))
+            self._timers.append(asyncio.create_task(self._keep_time(self._seconds_per_bar)))
+        if self.state is not None:
+            self._timers.append(asyncio.create_task(self._keep_state()))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in self._timers:
+            timer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._timer
+                await timer
+        self._timers.clear()
+        await self._sockets.stop()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        self.save()
+
+    def save(self) -> None:
+        """Write the account to the state file, where there is one; complete or not at all."""
+        if self.state is not None:
+            written = self.state.with_suffix(".new")
+            written.write_text(json.dumps(self.exchange.snapshot()), encoding="utf-8")
+            written.replace(self.state)
+
+    async def _keep_state(self) -> None:
+        """Write what changed every second: a venue that is killed has lost no more than that."""
+        saved = None
+        while True:
+            await asyncio.sleep(1.0)
+            if saved != (now := (self.exchange.clock, self.exchange.changes)):
+                self.save()
+                saved = now
+
+    def _load(self) -> None:
+        if self.state is None or not self.state.exists():
+            return
+        try:
+            self.exchange.restore(json.loads(self.state.read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError) as error:
+            raise VenueError(f"{self.state} is no state of a venue ({error}): move it away to start anew") from error
+
+    async def _restart(self) -> None:
+        """What a restart leaves: the account as its snapshot says it; no connection survives."""
+        self.exchange.restore(json.loads(json.dumps(self.exchange.snapshot())))
+        await self._sockets.drop_all()
 
     async def _keep_time(self, seconds: float) -> None:
         while not self.exchange.finished:
             await asyncio.sleep(seconds)
+            expire: Callable[[int], None] | None = getattr(self.dialect, "expire", None)
+            if expire is not None:  # a dead-man switch goes off without anybody asking
+                expire(self._now())
             self.exchange.step()
 
-    def _handler(self, route: _Route) -> Callable[[web.Request], Awaitable[web.Response]]:
-        async def handle(request: web.Request) -> web.Response:
-            query = request.raw_path.partition("?")[2]
+    def _handler(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        def execute(request: Request) -> Reply:
+            return self._answer(route, request)
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            path, _, query = request.raw_path.partition("?")
             body = "" if request.method == "GET" else (await request.read()).decode("utf-8", "surrogateescape")
-            if route.signed:
-                protocol.check_key(request.headers.get("X-MBX-APIKEY"), self._key)
-                protocol.check_signature(self._secret, query, body)
-            parameters = protocol.read_parameters(query, body, route.parameters)
-            if route.signed:
-                protocol.check_window(parameters, self._now())
-            return web.json_response(route.answer(parameters))
+            read = Request(request.method, path, query, body, request.headers, self._now())
+            return await self._wire.answer(request, read, route, execute)
 
         return handle
 
+    def _answer(self, route: Route, request: Request) -> Reply:
+        """Limits, signature, then the dialect. What nobody foresaw is a plain 500: an unknown outcome to the client."""
+        if self._limiter is not None and route.role != "operator":
+            allowed, wait = self._limiter.take(route.weight, route.orders)
+            if not allowed:
+                return self.dialect.limited(wait, banned=self._limiter.banned)
+        own = route.path.startswith("/venue/")
+        try:
+            if route.signed and not own:
+                self.dialect.authenticate(request)
+            found = route.answer(request)
+        except Exception as error:  # a dialect says which errors are answers; the rest goes on
+            reply = Reply(error.body(), error.status) if own and isinstance(error, BinanceError) else None
+            reply = reply or self.dialect.refusal(error)
+            if reply is None:
+                raise
+            return reply
+        return found if isinstance(found, Reply) else Reply(found)
 
-@web.middleware
-async def _errors(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Any:
-    """Refusals as Binance words them. What nobody foresaw is a plain 500: an unknown outcome to the client."""
-    try:
-        return await handler(request)
-    except Refusal as refusal:
-        error = protocol.refusal_error(refusal)
-    except BinanceError as known:
-        error = known
-    return web.json_response(error.body(), status=error.status)
+    # The venue's own paths
+
+    def _own_routes(self) -> list[Route]:
+        return [
+            Route("GET", "/venue/v1/clock", "operator", lambda _: self._clock()),
+            Route("POST", "/venue/v1/step", "operator", self._step, signed=True),
+        ]
+
+    def _clock(self) -> dict[str, Any]:
+        exchange = self.exchange
+        return {
+            "clock": exchange.clock,
+            "remaining": exchange.remaining,
+            "finished": exchange.finished,
+            "pace": exchange.pace,
+        }
+
+    def _step(self, request: Request) -> Any:
+        protocol.check_key(request.headers.get("X-MBX-APIKEY"), self._credentials.key)
+        protocol.check_signature(self._credentials.secret, request.query, request.body)
+        parameters = protocol.read_parameters(
+            request.query, request.body, protocol.SIGNED_PARAMETERS | frozenset({"ticks"})
+        )
+        protocol.check_window(parameters, request.now)
+        if self.exchange.pace != "manual":
+            raise BinanceError(-1020, f"This operation is not supported. The venue's pace is '{self.exchange.pace}'.")
+        ticks = parameters.integer("ticks")
+        return {"moved": self.exchange.step(1 if ticks is None else ticks), **self._clock()}
 
 
 @web.middleware
@@ -353,6 +310,11 @@ class VenueThread:
         """The exchange that is served."""
         return self._server.exchange
 
+    @property
+    def faults(self) -> FaultState | None:
+        """The fault plan at work, with its log of what struck."""
+        return self._server.faults
+
     def __enter__(self) -> VenueThread:
         self._thread = threading.Thread(target=self._run, name="tradelib-venue", daemon=True)
         self._thread.start()
@@ -396,25 +358,94 @@ def run_venue(
     start: Any = None,
     pace: str = "poll",
     seconds_per_bar: float | None = None,
+    maker_rate: float | None = None,
+    participation: float | None = None,
+    dialect: str = "binance",
+    faults: str | Path | None = None,
+    rate_limits: bool = False,
+    state: str | Path | None = None,
+    live: str | None = None,
+    timeframe: str | None = None,
     announce: Callable[[str], None],
 ) -> None:
-    """Serve files of bars as a paper exchange until Ctrl-C or SIGTERM; the key pair comes from the environment.
+    """Serve a paper exchange until Ctrl-C or SIGTERM; the key pair comes from the environment.
 
-    bars: Parquet or CSV files, one market each. symbols: their markets as BASE/QUOTE, by default as the files say. The
-    other terms are those of `VenueMarket`, `PaperExchange` and `VenueServer`. `announce` gets one line when the venue
-    listens, and one when it stops. Raises `VenueError` or `DataError` before anything listens.
+    bars: files, one market each: bars (.parquet, .csv), or with `timeframe` recorded trades or order-book events (.csv
+    with the columns of `TradeTape` or `BookTape`). live: instead of files, the public data of this exchange (ccxt's id)
+    for `symbols` in bars of `timeframe`. symbols: the markets as BASE/QUOTE, by default as the files say. faults: a
+    file with a `FaultPlan`. state: a file that keeps the account. The other terms are those of `VenueMarket`,
+    `PaperExchange` and `VenueServer`. `announce` gets one line when the venue listens, and one when it stops. Raises
+    `VenueError` or `DataError` before anything listens.
     """
     key, secret = _credentials()
-    frames = [read_bars(Path(path)) for path in bars]
-    names = [str(frame.attrs["symbol"]) for frame in frames] if symbols is None else list(symbols)
-    if len(names) != len(frames):
-        raise VenueError(f"{len(names)} symbols for {len(frames)} files of bars: give one symbol for each file")
-    terms = (fee_rate, slippage, lots_per_unit, minimum_notional)
-    markets = [VenueMarket(name, frame, *terms) for name, frame in zip(names, frames, strict=True)]
-    exchange = PaperExchange(markets, cash=cash, start=start, pace=pace)
-    server = VenueServer(exchange, key=key, secret=secret, port=port, seconds_per_bar=seconds_per_bar)
+    terms = {
+        "fee_rate": fee_rate,
+        "slippage": slippage,
+        "lots_per_unit": lots_per_unit,
+        "minimum_notional": minimum_notional,
+        "maker_rate": maker_rate,
+        "participation": participation,
+    }
+    options: dict[str, Any] = {
+        "key": key,
+        "secret": secret,
+        "passphrase": os.environ.get(PASSPHRASE_VARIABLE, ""),
+        "dialect": dialect,
+        "port": port,
+        "faults": None if faults is None else FaultPlan.read(faults),
+        "limits": RateLimits() if rate_limits else None,
+        "state": state,
+    }
     with interpreted(), asyncio.Runner() as runner:
+        if live is not None:
+            runner.run(_serve_live(live, symbols or [], timeframe or "1m", terms, cash, options, announce))
+            return
+        markets = _recorded(bars, symbols, timeframe, terms)
+        exchange = PaperExchange(markets, cash=cash, start=start, pace=pace)
+        server = VenueServer(exchange, seconds_per_bar=seconds_per_bar, **options)
         runner.run(_until_signal(server, announce))
+
+
+def _recorded(
+    files: Sequence[str | Path], symbols: Sequence[str] | None, timeframe: str | None, terms: dict[str, Any]
+) -> list[VenueMarket]:
+    """One market for each file."""
+    if timeframe is not None and symbols is None:
+        raise VenueError("a file of trades or order-book events names no market: give symbols")
+    tapes = [read_bars(Path(path)) if timeframe is None else read_events(path, timeframe) for path in files]
+    named = [str(tape.attrs["symbol"]) for tape in tapes if isinstance(tape, pd.DataFrame)]
+    names = named if symbols is None else list(symbols)
+    if len(names) != len(tapes):
+        raise VenueError(f"{len(names)} symbols for {len(tapes)} files of bars: give one symbol for each file")
+    return [VenueMarket(name, tape, **terms) for name, tape in zip(names, tapes, strict=True)]
+
+
+async def _serve_live(
+    source: str,
+    symbols: Sequence[str],
+    timeframe: str,
+    terms: dict[str, Any],
+    cash: float,
+    options: dict[str, Any],
+    announce: Callable[[str], None],
+) -> None:
+    """Pass the public data of `source` through until the end."""
+    from tradelib.venue.passthrough import follow, live_market, public_client
+
+    if not symbols:
+        raise VenueError("live public data needs symbols: name the markets as BASE/QUOTE")
+    client = public_client(source)
+    try:
+        markets = [await live_market(client, symbol, timeframe, **terms) for symbol in symbols]
+        exchange = PaperExchange(markets, cash=cash, pace="live")
+        reading = asyncio.create_task(follow(exchange, client, on_error=lambda error: announce(f"{source}: {error}")))
+        try:
+            await _until_signal(VenueServer(exchange, **options), announce)
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+    finally:
+        await client.close()
 
 
 def _credentials() -> tuple[str, str]:
@@ -443,4 +474,5 @@ async def _until_signal(server: VenueServer, announce: Callable[[str], None]) ->
             f"{exchange.remaining} to go, pace {exchange.pace}. Ctrl-C stops it."
         )
         await stop.wait()
-    announce(f"paper venue on {server.url} stopped; its account is forgotten")
+    kept = f"kept in {server.state}" if server.state is not None else "forgotten"
+    announce(f"paper venue on {server.url} stopped; its account is {kept}")

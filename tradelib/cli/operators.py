@@ -1,0 +1,271 @@
+"""Commands for whoever minds a runner: see what it does, stop it, and let it go on."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tradelib.cli.base import AsJson, app, say, show, tabulate
+from tradelib.errors import RunnerError
+
+__all__ = ["acknowledge", "arm", "flatten", "halt", "health", "orders", "positions", "status", "stop", "token"]
+
+_PANEL = "Operators"
+Url = Annotated[
+    str | None, typer.Option(help="Control server of the runner.", envvar="TRADELIB_CONTROL_URL", show_envvar=True)
+]
+Why = Annotated[str | None, typer.Option(help="The reason, for the journal; asked for where it is missing.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask back.")]
+ScopeArgument = Annotated[str, typer.Argument(help="account, bundle:NAME or symbol:BASE/QUOTE.")]
+
+
+def _client(url: str | None) -> Any:
+    from tradelib.live.remote import ControlClient
+
+    return ControlClient(url)
+
+
+def _reason(why: str | None, act: str) -> str:
+    """The reason for an act; asked for at a terminal, refused elsewhere."""
+    if why is None and sys.stdin.isatty():
+        why = typer.prompt(f"Why {act}?")
+    if not (why or "").strip():
+        raise RunnerError(f"say why, for whoever reads the journal later: tradelib {act} --why 'the reason'")
+    return str(why)
+
+
+def _confirm(question: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise RunnerError("nobody is there to be asked back: add --yes to a command in a script")
+    if not typer.confirm(question):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=_PANEL)
+def status(url: Url = None, as_json: AsJson = False) -> None:
+    """What the runner does: traders, positions, halts, problems. Needs a token with the role view.
+
+    [cyan]export TRADELIB_CONTROL_TOKEN=...[/cyan]  (from `tradelib token`)
+
+    [cyan]tradelib status[/cyan]
+    """
+    found = _client(url).get("/v1/status")
+    if as_json:
+        show(found, "", True)
+        return
+    equity = "" if found["equity"] is None else f", equity {found['equity']:,.2f}"
+    say(f"{found['phase']}, {found['mode']} on {found['exchange']}{equity}, since {_minute(found['started'])}")
+    for halted in found["halts"]:
+        say(f"HALTED {_halt_line(halted)}")
+    problems = [f"{_trader(trader)}: {trader['problem']}" for trader in found["traders"] if trader["problem"]]
+    for problem in [*found["problems"], *problems]:
+        say(f"PROBLEM {problem}")
+    for key in found["open_alerts"]:
+        say(f"ALERT {key}, not acknowledged: tradelib acknowledge --why ...")
+    tabulate(["trader", "last_bar", "position", "equity", "orders"], [_trader_row(each) for each in found["traders"]])
+
+
+def _trader(trader: dict[str, Any]) -> str:
+    return f"{trader['bundle']} {trader['symbol']} {trader['timeframe']}"
+
+
+def _trader_row(trader: dict[str, Any]) -> list[Any]:
+    equity = None if trader["equity"] is None else f"{trader['equity']:,.2f}"
+    unknown = f", {trader['unknown_orders']} unknown" if trader["unknown_orders"] else ""
+    orders = f"{trader['open_orders']} open{unknown}"
+    return [_trader(trader), _minute(trader["last_bar"]), _number(trader["position"]), equity, orders]
+
+
+def _minute(time: str | None) -> str:
+    return "" if time is None else time[:16].replace("T", " ")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.8g}"
+
+
+def _halt_line(halt: dict[str, Any]) -> str:
+    passes = "exits pass" if halt["level"] == "reduce" else "nothing passes"
+    told = f"{halt['scope']} ({passes}) by {halt['who']} at {_minute(halt['time'])}: {halt['why']}"
+    return f"{told}  [entry {halt['number']}]"
+
+
+@app.command(rich_help_panel=_PANEL)
+def orders(url: Url = None, as_json: AsJson = False) -> None:
+    """Orders that are not final: resting at the venue, or of unknown outcome. Role view."""
+    _listing(_client(url).get("/v1/orders")["orders"], "no order is open", as_json)
+
+
+@app.command(rich_help_panel=_PANEL)
+def positions(url: Url = None, as_json: AsJson = False) -> None:
+    """Holdings of each bundle in each symbol. Role view."""
+    _listing(_client(url).get("/v1/positions")["positions"], "nothing is held", as_json)
+
+
+def _listing(rows: list[dict[str, Any]], nothing: str, as_json: bool) -> None:
+    if as_json:
+        show({"rows": rows}, "", True)
+    elif not rows:
+        say(nothing)
+    else:
+        cells = [[_number(value) if isinstance(value, float) else value for value in row.values()] for row in rows]
+        tabulate(list(rows[0]), cells)
+
+
+@app.command(rich_help_panel=_PANEL)
+def halt(
+    scope: ScopeArgument = "account",
+    why: Why = None,
+    level: Annotated[str, typer.Option(help="reduce: exits still pass. stop: nothing passes.")] = "reduce",
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder of the runner: halts through its journal if nobody answers.")
+    ] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """The kill switch. Stays down through restarts and kill -9, until an approver arms it again. Role operate.
+
+    [cyan]tradelib halt --why 'prices look wrong'[/cyan]                  everything
+
+    [cyan]tradelib halt symbol:BTC/USDT --why 'venue maintenance'[/cyan]  one symbol
+
+    Positions stay as they are: `tradelib flatten` closes them. With --folder it works without a token and without a
+    runner that answers; a runner that lives sees it before its next order.
+    """
+    from tradelib.live.remote import NoToken, Unreachable
+
+    reason = _reason(why, "halt")
+    try:
+        done = _client(url).post("/v1/halt", scope=scope, why=reason, level=level)
+    except (Unreachable, NoToken) as error:
+        if folder is None:
+            raise RunnerError(f"{error}. To halt it all the same, name its folder: --folder FOLDER") from None
+        done = {"result": _halt_in_journal(folder, scope, reason, level)}
+        say("written into the journal, where the runner finds it before its next order", aside=as_json)
+    _tell(done, f"HALTED {_halt_line(done['result'])}", as_json)
+
+
+def _halt_in_journal(folder: Path, scope: str, why: str, level: str) -> dict[str, Any]:
+    from tradelib.ledger import open_journal
+    from tradelib.live.latch import Latch, Level, Scope
+
+    path = folder / "operations.sqlite"
+    if not path.is_file():
+        raise RunnerError(f"{folder} is not the folder of a runner: it has no operations.sqlite")
+    with open_journal(path) as log:
+        return Latch(log).halt(Scope.parse(scope), f"{getpass.getuser()}@shell", why, level=Level(level)).as_dict()
+
+
+def _tell(done: dict[str, Any], line: str, as_json: bool) -> None:
+    if as_json:
+        show(done, "", True)
+    else:
+        say(line)
+
+
+@app.command(rich_help_panel=_PANEL)
+def arm(
+    scope: ScopeArgument = "account", why: Why = None, yes: Yes = False, url: Url = None, as_json: AsJson = False
+) -> None:
+    """Lift a halt, after a look at what caused it. Role approve; halts are lifted one by one.
+
+    [cyan]tradelib arm account --why 'fixed the feed, checked positions'[/cyan]
+    """
+    client = _client(url)
+    holding = {found["scope"]: found for found in client.get("/v1/halts")["halts"]}
+    if scope not in holding:
+        told = f"halted are {', '.join(holding)}" if holding else "nothing is halted"
+        raise RunnerError(f"{scope} is not halted: {told}")
+    say(_halt_line(holding[scope]), aside=as_json)
+    reason = _reason(why, "arm")
+    _confirm(f"Let {scope} trade again?", yes)
+    done = client.post("/v1/arm", scope=scope, why=reason, number=holding[scope]["number"])
+    left = [other for other in holding if other != scope]
+    also = f"; still halted: {', '.join(left)}" if left else ""
+    _tell(done, f"{scope} may trade again{also}", as_json)
+
+
+@app.command(rich_help_panel=_PANEL)
+def flatten(
+    scope: ScopeArgument = "account", why: Why = None, yes: Yes = False, url: Url = None, as_json: AsJson = False
+) -> None:
+    """Emergency: cancel the orders, close the positions at the market, and leave the scope halted. Role operate.
+
+    [cyan]tradelib flatten --why 'exchange announces a halt'[/cyan]
+
+    Sells at any price the market gives. Afterwards nothing opens again until an approver arms it.
+    """
+    reason = _reason(why, "flatten")
+    _confirm(f"Close every position of {scope} at the market, now?", yes)
+    done = _client(url).post("/v1/flatten", scope=scope, why=reason)
+    if as_json:
+        show(done, "", True)
+    else:
+        say(f"{scope} is being closed, and is halted")
+        for name, value in (done["result"] or {}).items():
+            say(f"  {name}: {value}")
+
+
+@app.command(rich_help_panel=_PANEL)
+def stop(
+    policy: Annotated[
+        str | None, typer.Option(help="keep orders and positions, cancel orders, or flatten positions too.")
+    ] = None,
+    why: Why = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """End the runner in order, under its own policy or this one; its next start goes on from there. Role operate."""
+    done = _client(url).post("/v1/stop", policy=policy, why=_reason(why, "stop"))
+    _tell(done, "the runner is ending", as_json)
+
+
+@app.command(rich_help_panel=_PANEL)
+def acknowledge(
+    alert: Annotated[str, typer.Argument(help="Key of the alert, as status shows it; none: all of them.")] = "",
+    why: Why = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say that somebody is looking after an alert, so that it is not escalated further. Role operate."""
+    done = _client(url).post("/v1/acknowledge", alert=alert or None, why=_reason(why, "acknowledge"))
+    _tell(done, f"acknowledged: {', '.join(done['result']) or 'nothing was open'}", as_json)
+
+
+@app.command(rich_help_panel=_PANEL)
+def health(url: Url = None, as_json: AsJson = False) -> None:
+    """Exit code 0 where the runner is alive and ready, 1 where not. Needs no token: for containers and cron."""
+    found = _client(url).health()
+    show(found, "", True) if as_json else say(", ".join(name if yes else f"not {name}" for name, yes in found.items()))
+    if not all(found.values()):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=_PANEL)
+def token(
+    name: Annotated[str, typer.Argument(help="Who it is for: the name that the journal will show.")],
+    role: Annotated[str, typer.Option(help="view, operate (halt, flatten, stop) or approve (arm as well).")] = "view",
+    as_json: AsJson = False,
+) -> None:
+    """Make a token for an operator. The runner gets its hash, the operator the token; nobody else gets either.
+
+    [cyan]tradelib token alice --role operate[/cyan]
+    """
+    from tradelib.live.users import Role, new_token
+
+    if role not in ("view", "operate", "approve"):
+        raise RunnerError(f"there is no role {role!r}: use view, operate or approve")
+    secret, entry = new_token(name, Role[role.upper()])
+    if as_json:
+        show({"token": secret, "user": entry}, "", True)
+        return
+    say(f"for {name}, who keeps it to themselves (it is not shown again):")
+    say(f"  export TRADELIB_CONTROL_TOKEN={secret}")
+    say("for the environment of the runner, beside the entries of the others:")
+    say(f"  TRADELIB_CONTROL_USERS='{entry}'")

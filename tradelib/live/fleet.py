@@ -1,0 +1,491 @@
+"""Many bundles on one account in one process: a seat for each, one wire, one gate, one journal of the account.
+
+The share of the capital that a bundle trades is cut once, when its purse is first opened: `share x capital`, where the
+capital is what the account held in quote currency when the runner first saw it. Purses live from their own fills from
+then on, as accounts of their own.
+
+On a paper venue that is polled, all traders take turns in rounds, because asking for the next bar moves its clock: the
+run is then as deterministic as that of one bundle. Everywhere else each trader goes at its own pace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Any
+
+from tradelib.bundle import Bundle, TrustStore
+from tradelib.data.timeframes import parse_timeframe
+from tradelib.errors import RunnerError
+from tradelib.ledger import journal
+from tradelib.live.account import fetch_balances
+from tradelib.live.admission import admit_bundle, admit_journal, locked
+from tradelib.live.connection import describe_error, make_client
+from tradelib.live.control import RunnerStatus, TraderStatus
+from tradelib.live.deadman import DeadMan
+from tradelib.live.feeds import Streams
+from tradelib.live.guardian import Guardian, measure_skew
+from tradelib.live.journals import TraderJournal, journal_path, room_for
+from tradelib.live.latch import Halt, Level, Scope
+from tradelib.live.operations import Operations
+from tradelib.live.orders import OrderState
+from tradelib.live.patience import Patience
+from tradelib.live.purse import check_shares
+from tradelib.live.reconcile import Reconciler
+from tradelib.live.runner import block_on, epoch, signals, start_body, within
+from tradelib.live.settings import Policy, RunnerSettings
+from tradelib.live.summary import FleetSummary, Step, summarise
+from tradelib.live.supervisor import Seat, Supervisor
+from tradelib.live.trader import Funding, Trader, Wire
+from tradelib.live.watchdog import Silence, Watchdog
+from tradelib.live.wire import WRITERS, connect, make_pace, make_streams, make_wire
+
+__all__ = ["Fleet", "run_bundles"]
+
+logger = logging.getLogger(__name__)
+
+_SKEW_SECONDS = 300.0
+"""Seconds between two looks at the venue's clock."""
+
+
+class Fleet:
+    """Trades admitted `bundles` as `settings` say; it is what operators steer (`tradelib.live.control.Operable`).
+
+    until: open time of the last bar to decide on. restarts: how often in a row a trader is started again after the
+    venue did not answer. reconcile_seconds: pause between two reconciliations. on_progress: called with each decided
+    bar, and the trader's name. Raises `RunnerError` for bundles and settings that do not fit together.
+    """
+
+    def __init__(
+        self,
+        bundles: Sequence[Bundle],
+        settings: RunnerSettings,
+        *,
+        until: str | None = None,
+        on_progress: Callable[[str, Step], None] | None = None,
+        patience: Patience | None = None,
+        restarts: int = 5,
+        reconcile_seconds: float = 60.0,
+    ) -> None:
+        self.bundles, self.settings = list(bundles), settings
+        self.patience = patience or Patience()
+        _check(self.bundles, settings)
+        self._until = epoch(until)
+        self._progress = on_progress
+        self._restarts = restarts
+        self._reconcile_seconds = reconcile_seconds
+        self._stopping = asyncio.Event()
+        self._reason = ""
+        self._policy: Policy = settings.shutdown.policy
+        self._phase = "starting"
+        self._began = datetime.now(UTC).isoformat(timespec="seconds")
+        self._watchdog = Watchdog()
+        self._helpers: list[asyncio.Task[None]] = []
+        self.seats: list[Seat] = []
+
+    @property
+    def is_polled(self) -> bool:
+        """Whether the traders take turns in rounds: see the module."""
+        return self.settings.mode == "paper" and self.settings.feed.kind == "poll"
+
+    def end(self, reason: str) -> None:
+        """Ask for an orderly end: what is being decided is finished first. To be called in the runner's own thread."""
+        self._reason = self._reason or reason
+        self._phase = "stopping"
+        self._stopping.set()
+
+    # A run ------------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> FleetSummary:
+        """Trade until everybody is done or `end` is called; raises `RunnerError` where nobody could go on."""
+        room_for(len(self.bundles) + 1)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(locked(self.settings.operations_path))
+            self.operations = stack.enter_context(Operations.open(self.settings))
+            self.wire = await self._wired(stack)
+            self.streams = self._streamed()
+            try:
+                await self._trade(stack)
+            finally:
+                gc.unfreeze()
+                await self._end_helpers()
+            return self._summary()
+
+    async def _wired(self, stack: AsyncExitStack) -> Wire:
+        settings = self.settings
+        client = connect(settings.venue, settings.mode, settings.exchange, self.patience)
+        stack.push_async_callback(client.close)
+        self.operations.metrics.watch(client)
+        fallback = settings.feed.fallback
+        others = [make_client(None, "live", "", "", fallback, passphrase="none")] if fallback else []
+        for other in others:
+            stack.push_async_callback(other.close)
+        wire = make_wire(
+            client, settings.mode, settings.exchange, self.patience, self._tell, others=others, writers=WRITERS
+        )
+        if wire.executor is not None:
+            stack.enter_context(wire.executor)
+        return wire
+
+    def _streamed(self) -> Streams | None:
+        settings = self.settings
+        if settings.feed.kind != "stream":
+            return None
+        client = connect(settings.venue, settings.mode, settings.exchange, self.patience, streams=True)
+        shortest = min(parse_timeframe(bundle.execution.timeframe).milliseconds for bundle in self.bundles)
+        streams = make_streams(client, self.wire, settings.feed.silence_bars * shortest / 1e3, self._watchdog)
+        streams.start((bundle.execution.symbol, bundle.execution.timeframe) for bundle in self.bundles)
+        return streams
+
+    async def _trade(self, stack: AsyncExitStack) -> None:
+        capital = await self._capital()
+        self.seats = [
+            self._seat(stack, bundle, share, capital)
+            for bundle, share in zip(self.bundles, self.settings.shares, strict=True)
+        ]
+        self.guardian = Guardian(
+            self.operations, self.seats, capital, live=self.settings.mode == "live", flatten=self._flatten_everything
+        )
+        self.supervisor = Supervisor(
+            self.seats,
+            self.wire.insistence,
+            self._stopping,
+            restarts=self._restarts,
+            watchdog=self._watchdog,
+            before_acts=self.guardian.close,
+            between_rounds=self._reconcile_when_due,
+        )
+        if self.settings.control.port is not None:
+            self.control = await stack.enter_async_context(self.operations.control(self))
+        await self.supervisor.start()
+        await self._begin_helpers()
+        gc.collect()
+        gc.freeze()  # what lives as long as the process need not be looked through again: pauses stay short
+        self._phase = "stopping" if self._stopping.is_set() else "running"
+        deadline = self.settings.shutdown.seconds
+        work = self.supervisor.rounds() if self.is_polled else self.supervisor.freely()
+        await within(work, self._stopping, deadline)
+        self._reason = self._reason or self._natural_end()
+        if self._stopping.is_set():
+            await within(self._wind_down(self._policy), None, deadline)
+        self._write_ends()
+
+    def _seat(self, stack: AsyncExitStack, bundle: Bundle, share: float, capital: float) -> Seat:
+        path = journal_path(self.settings.folder, bundle)
+        stack.enter_context(locked(path))
+        log = stack.enter_context(TraderJournal(path))
+        admit_journal(log, bundle, self.settings.mode)
+        journal.record(log, journal.START, **start_body(bundle, self.settings.exchange, self.settings.mode))
+        self.operations.metrics.follow(path, bundle.name, bundle.execution.symbol)
+        pace = make_pace(self.settings.feed.kind, self.settings.mode, self.settings.feed.poll_seconds, self.streams)
+
+        def make() -> Trader:
+            return Trader(
+                bundle,
+                self.wire,
+                log,
+                pace(bundle.execution.timeframe),
+                until=self._until,
+                funding=Funding(share, capital),
+                probing=self.is_polled,
+                streams=self.streams,
+                gate=lambda trader, order: self.guardian.gate(trader, order),
+                progress=self._told(bundle),
+            )
+
+        return Seat(make, log)
+
+    def _told(self, bundle: Bundle) -> Callable[[Step], None]:
+        name = f"{bundle.name} {bundle.execution.symbol}"
+
+        def told(step: Step) -> None:
+            self.operations.metrics.decision_seconds.observe(step.seconds)
+            if self._progress is not None:
+                self._progress(name, step)
+
+        return told
+
+    async def _capital(self) -> float:
+        """Quote currency of the account when the runner first saw it."""
+        known = self.operations.log.last(journal.PURSE)
+        if known is not None:
+            return float(known.body["capital"])
+        quote = self.bundles[0].execution.symbol.partition("/")[2]
+        cash = (await fetch_balances(self.wire.client, (quote,), self.wire.insistence))[quote]
+        body = {"cash": cash, "position": 0.0, "capital": cash, "share": 1.0, "reason": "first seen"}
+        journal.record(self.operations.log, journal.PURSE, **body)
+        return cash
+
+    def _natural_end(self) -> str:
+        ends = {seat.trader.ended or f"until {seat.trader.feed.last.time}" for seat in self.seats if not seat.failure}
+        return ", ".join(sorted(ends)) or "every trader is halted"
+
+    def _write_ends(self) -> None:
+        for seat in self.seats:
+            if seat.failure is None:
+                journal.record(seat.log, journal.STOP, reason=self._reason)
+        journal.record(self.operations.log, journal.STOP, reason=self._reason)
+        if self.seats and all(seat.failure is not None for seat in self.seats):
+            told = "; ".join(f"{seat.name}: {seat.problem}" for seat in self.seats)
+            raise RunnerError(f"every trader is halted: {told}")
+
+    def _summary(self) -> FleetSummary:
+        runs = [summarise(seat.log, str(seat.log.base), self._reason, seat.trader.seconds) for seat in self.seats]
+        return FleetSummary(tuple(runs), self._reason, str(self.settings.operations_path))
+
+    # Helpers ----------------------------------------------------------------------------------------------------------
+
+    async def _begin_helpers(self) -> None:
+        markets = {seat.trader.symbol: seat.trader.listing for seat in self.seats if seat.trader.listing is not None}
+        self._reconciler = Reconciler(
+            self.wire.client,
+            self.operations.log,
+            [seat.trader.desk for seat in self.seats],
+            [listing for listing in markets.values() if listing is not None],
+            self.wire.insistence,
+            dialect=self.wire.dialect,
+        )
+        self._reconciled_at = -self._reconcile_seconds
+        await self._reconcile_when_due()
+        self._help("watchdog", lambda: self._watchdog.keep(self._silent, 1.0))
+        if self.settings.mode == "live":
+            await self._look_at_clock()
+            self._help("clock", self._keep_clock)
+        if not self.is_polled:
+            self._help("reconciliation", self._keep_reconciling)
+        if self.settings.journal.backup is not None:
+            journals = [seat.log.path for seat in self.seats]
+            self._help("backup", lambda: self.operations.keep_backups(journals))
+        if self.settings.dead_man_seconds is not None:
+            self._dead_man = DeadMan(self._switch, self.settings.dead_man_seconds, self._is_alive)
+            self._help("dead-man switch", self._dead_man.run)
+
+    def _help(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` for as long as the fleet runs; what fails is told and begun again."""
+
+        async def supervised() -> None:
+            while True:
+                try:
+                    await work()
+                except Exception as error:  # noqa: BLE001 - a helper that fails must not take trading with it
+                    self._tell("helper failed", f"{name}: {describe_error(error)}")
+                await asyncio.sleep(self.patience.backoff_ceiling)
+
+        self._helpers.append(asyncio.create_task(supervised(), name=name))
+
+    async def _end_helpers(self) -> None:
+        for task in self._helpers:
+            task.cancel()
+        await asyncio.gather(*self._helpers, return_exceptions=True)
+        if self.streams is not None:
+            await self.streams.stop()
+
+    async def _reconcile_when_due(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._reconciled_at < self._reconcile_seconds:
+            return
+        try:
+            await self.guardian.reconcile(self._reconciler)
+        except RunnerError as error:  # the venue does not answer: asked again when it is due
+            self._tell("reconciliation", str(error))
+        self._reconciled_at = asyncio.get_running_loop().time()
+
+    async def _keep_reconciling(self) -> None:
+        while True:
+            await asyncio.sleep(self._reconcile_seconds)
+            await self.guardian.reconcile(self._reconciler)
+
+    async def _keep_clock(self) -> None:
+        while True:
+            await asyncio.sleep(_SKEW_SECONDS)
+            await self._look_at_clock()
+
+    async def _look_at_clock(self) -> None:
+        self.guardian.skew = await measure_skew(self.wire.client, self.wire.insistence)
+
+    async def _switch(self, seconds: float) -> None:
+        await self.wire.dialect.keep_alive(self.wire.client, round(seconds * 1000))
+
+    def _is_alive(self) -> bool:
+        return self._watchdog.slowest < max(seat.trader.feed.kept.step for seat in self.seats) / 1e3 * 3.0
+
+    def _silent(self, silence: Silence) -> None:
+        self._tell("silence", str(silence))
+
+    def _tell(self, what: str, detail: str) -> None:
+        """An incident: in the account's journal, in the log, and so wherever alerts go."""
+        logger.warning("%s: %s", what, detail)
+        journal.record(self.operations.log, journal.INCIDENT, what=what, detail=detail)
+
+    # The end ----------------------------------------------------------------------------------------------------------
+
+    async def _wind_down(self, policy: Policy) -> None:
+        """What the policy says, for everybody at once; who fails is named, and the others finish."""
+        seats = [seat for seat in self.seats if seat.failure is None]
+        results = await asyncio.gather(
+            *(seat.trader.wind_down(policy, f"shutdown: {self._reason}") for seat in seats), return_exceptions=True
+        )
+        for seat, result in zip(seats, results, strict=True):
+            if isinstance(result, BaseException):
+                self._tell("shutdown", f"{seat.name}: {policy} failed: {describe_error(result)}")
+        if hasattr(self, "_dead_man") and policy == "keep":
+            await self._dead_man.disarm()
+
+    async def _flatten_everything(self, reason: str) -> None:
+        await self._flatten_scope(Scope("account"), reason)
+
+    async def _flatten_scope(self, scope: Scope, reason: str) -> dict[str, Any]:
+        seats = [seat for seat in self._covered(scope) if seat.trader.started]
+        results = await asyncio.gather(
+            *(seat.trader.wind_down("flatten", reason) for seat in seats), return_exceptions=True
+        )
+        told: dict[str, Any] = {}
+        for seat, result in zip(seats, results, strict=True):
+            if isinstance(result, BaseException):
+                told[seat.name] = describe_error(result)
+                self._tell("flatten", f"{seat.name}: {told[seat.name]}")
+            else:
+                told[seat.name] = [f"{report.client_order_id} {report.state.value}" for report in result]
+        return told
+
+    def _covered(self, scope: Scope) -> list[Seat]:
+        return [seat for seat in self.seats if scope.covers(seat.trader.bundle.name, seat.trader.symbol)]
+
+    # What operators see and do ----------------------------------------------------------------------------------------
+
+    def status(self) -> RunnerStatus:
+        """The runner as it is."""
+        blocked, silent = self.wire.blocked(), [str(one) for one in self._watchdog.silences()]
+        return RunnerStatus(
+            phase="degraded" if blocked and self._phase == "running" else self._phase,  # type: ignore[arg-type]
+            mode=self.settings.mode,
+            exchange=self.settings.exchange,
+            started=self._began,
+            heartbeat=self._watchdog.slowest,
+            equity=self.guardian.equity() if hasattr(self, "guardian") else None,
+            traders=tuple(self._trader_status(seat) for seat in self.seats),
+            halts=self.operations.latch.halts,
+            problems=(*(f"{name} does not answer" for name in blocked), *silent),
+        )
+
+    def _trader_status(self, seat: Seat) -> TraderStatus:
+        trader, step = seat.trader, seat.trader.last_step
+        working = trader.desk.working()
+        purse = trader.purse if trader.started else None
+        return TraderStatus(
+            trader.bundle.name,
+            trader.symbol,
+            trader.feed.timeframe,
+            seat.log.base.name,
+            trader.feed.last.time,
+            None if step is None else step.time,
+            self._watchdog.age(seat.name),
+            None if purse is None else purse.cash,
+            None if purse is None else purse.position,
+            None if purse is None else purse.equity(trader.feed.last.close),
+            len(working),
+            sum(order.state is OrderState.UNKNOWN for order in working),
+            seat.problem,
+        )
+
+    def orders(self) -> Sequence[Mapping[str, Any]]:
+        """Orders that are not final."""
+        return [
+            {
+                "bundle": seat.trader.bundle.name,
+                "symbol": order.intent.symbol,
+                "client_order_id": order.id,
+                "status": order.state.value,
+                "side": order.intent.side,
+                "kind": order.intent.kind,
+                "quantity": float(order.intent.quantity),
+                "filled": order.report.quantity,
+                "price": None if order.intent.price is None else float(order.intent.price),
+                "time": order.intent.time,
+            }
+            for seat in self.seats
+            for order in seat.trader.desk.working()
+        ]
+
+    def positions(self) -> Sequence[Mapping[str, Any]]:
+        """What each purse holds."""
+        found = []
+        for trader in (seat.trader for seat in self.seats if seat.trader.started):
+            purse, price = trader.purse, trader.feed.last.close
+            named = {"bundle": trader.bundle.name, "symbol": trader.symbol, "position": purse.position, "price": price}
+            worth = {"value": purse.position * price, "cash": purse.cash, "equity": purse.equity(price)}
+            found.append({**named, **worth})
+        return found
+
+    async def halt(self, scope: Scope, who: str, why: str, level: Level) -> Halt:
+        """Halt `scope` and cancel its resting orders that add to a position."""
+        halt = self.operations.latch.halt(scope, who, why, level=level)
+        for seat in self._covered(scope):
+            await seat.trader.withdraw_entries(f"halted by {who}: {why}")
+        return halt
+
+    async def arm(self, scope: Scope, who: str, role: str, why: str, number: int | None) -> Halt:
+        """Lift the halt of `scope`."""
+        return self.operations.latch.arm(scope, who, role, why, number=number)
+
+    async def flatten(self, scope: Scope, who: str, why: str) -> Mapping[str, Any]:
+        """Halt `scope` (level "reduce"), cancel its orders, and close its positions; what was sent, by trader."""
+        self.operations.latch.halt(scope, who, why, level=Level.REDUCE)
+        return await self._flatten_scope(scope, f"flattened by {who}: {why}")
+
+    async def stop(self, policy: Policy | None, who: str, why: str) -> None:
+        """Ask for an orderly end under `policy`; returns before it has come."""
+        self._policy = policy or self._policy
+        self.end(f"{who}: {why}")
+
+
+def run_bundles(
+    settings: RunnerSettings,
+    *,
+    trust: TrustStore | None = None,
+    until: str | None = None,
+    on_progress: Callable[[str, Step], None] | None = None,
+    confirm_live: bool = False,
+    patience: Patience | None = None,
+    restarts: int = 5,
+    reconcile_seconds: float = 60.0,
+) -> FleetSummary:
+    """Verify the bundles of `settings`, then trade them all on one account; blocks until the run ends.
+
+    The rest as in `run_bundle`; shares are those of the settings. Raises `BundleError` or `RunnerError`.
+    """
+    bundles = [
+        admit_bundle(bundle.path, settings.mode, trust=trust, confirm_live=confirm_live) for bundle in settings.bundles
+    ]
+
+    async def supervised() -> FleetSummary:
+        fleet = Fleet(
+            bundles,
+            settings,
+            until=until,
+            on_progress=on_progress,
+            patience=patience,
+            restarts=restarts,
+            reconcile_seconds=reconcile_seconds,
+        )
+        with signals(fleet.end):
+            return await fleet.run()
+
+    return block_on(supervised)
+
+
+def _check(bundles: Sequence[Bundle], settings: RunnerSettings) -> None:
+    if len(bundles) != len(settings.bundles):
+        raise RunnerError(f"{len(bundles)} bundles for {len(settings.bundles)} in the settings")
+    if len({bundle.digest for bundle in bundles}) < len(bundles):
+        raise RunnerError("a bundle is given twice: its orders would carry the same ids")
+    quotes = sorted({bundle.execution.symbol.partition("/")[2] for bundle in bundles})
+    if len(quotes) > 1:
+        raise RunnerError(f"the bundles trade in {', '.join(quotes)}: an account has one cash, run a runner for each")
+    if settings.mode == "paper" and settings.feed.fallback:
+        raise RunnerError("paper mode reaches this machine only: a fallback for market data is for live mode")
+    check_shares(settings.shares)

@@ -1,0 +1,137 @@
+"""Orders that the runner holds itself, because the venue has no such kind, or cannot hold both orders of a group.
+
+A held order waits here, not at the venue, until its price is there. Then it is fired: written down (`trigger`), its
+siblings at the venue cancelled and proved to be done, and what is left of its quantity sent under its own id. So it
+stays one order of one intent, and whoever resumes after a crash goes on at the step that is not yet proved.
+
+Of a limit and a stop in one group the venue gets the stop: the protection rests there even while the runner is dead.
+When the limit's price is reached they change places: the limit goes to the venue, and a second stop, under an id made
+from the first one's, is held here in case that the market turns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from tradelib.ledger import journal
+from tradelib.live.dialects import Placement
+from tradelib.live.fills import total
+from tradelib.live.intents import TERMINAL, Intent, OrderReport, OrderState
+
+if TYPE_CHECKING:
+    from tradelib.live.orders import OrderDesk, WorkingOrder
+
+__all__ = ["HeldOrders", "is_reached"]
+
+_STOPS = ("stop", "stop_limit")
+
+
+class HeldOrders:
+    """The part of the desk that waits for prices."""
+
+    def __init__(self, desk: OrderDesk) -> None:
+        self._desk = desk
+        self._groups: set[str] = set()
+
+    def prepare(self, intents: Sequence[Intent]) -> None:
+        """Remember which groups hold a stop: their limit orders are held here."""
+        self._groups |= {one.group for one in intents if one.group is not None and one.kind in _STOPS}
+
+    def is_held(self, intent: Intent) -> bool:
+        """Whether the runner holds this order, and not the venue."""
+        if intent.held or intent.kind not in self._desk.dialect.order_kinds:
+            return True
+        return intent.kind == "limit" and intent.group in self._groups and not self._desk.dialect.holds_oco
+
+    def has_fired(self, intent: Intent) -> bool:
+        """Whether its price was reached, so that it may be at the venue."""
+        return self._desk.log.get(f"trigger:{intent.client_order_id}") is not None
+
+    def placement(self, order: WorkingOrder) -> Placement:
+        """The order as it goes out: a fired stop as a market or limit order, never more than its group has left."""
+        placed = order.intent.placement()
+        if order.intent.kind in _STOPS and self.has_fired(order.intent):
+            kind = "market" if order.intent.kind == "stop" else "limit"
+            placed = replace(placed, kind=kind, stop_price=None)  # type: ignore[arg-type]
+        return replace(placed, quantity=self._left(order)) if order.intent.group else placed
+
+    async def tick(self, symbol: str, bid: float, ask: float) -> list[OrderReport]:
+        """Fire what is reached, stops before limits: of two prices in one move the worse is assumed first."""
+        held = [order for order in self._desk.working(symbol) if order.held]
+        reached = [order for order in held if is_reached(order.intent, bid, ask)]
+        reached.sort(key=lambda order: order.intent.kind not in _STOPS)
+        return [await self._fire(order, bid if order.intent.side == "sell" else ask) for order in reached]
+
+    async def resume(self) -> None:
+        """Go on with orders that were fired by an earlier process, stops first: a fired stop is a group's last word."""
+        fired = [order for order in self._desk.working() if self.has_fired(order.intent)]
+        for order in sorted(fired, key=lambda order: order.intent.kind not in _STOPS):
+            await self._clear_the_way(order)
+            outdone = order.intent.kind not in _STOPS and any(map(self._is_fired_stop, self._desk.siblings(order)))
+            order.held = False
+            await self._desk.settle(order, may_send=not outdone and self._left(order) > 0)
+        await self.after_news()
+
+    async def after_news(self) -> None:
+        """A fill of one order of a group ends the held ones, as far as nothing is left for them."""
+        for order in self._desk.working():
+            if order.held and order.intent.group is not None and self._is_over(order):
+                await self._desk.cancel(order.id, "one cancels the other")
+
+    async def _fire(self, order: WorkingOrder, price: float) -> OrderReport:
+        if order.state in TERMINAL or not order.held:
+            return order.report
+        spare = self._spare(order)
+        entries = [(journal.TRIGGER, {"client_order_id": order.id, "price": price}, f"trigger:{order.id}")]
+        if spare is not None:
+            entries.append((journal.INTENT, spare.body(), f"intent:{spare.client_order_id}"))
+        self._desk.log.extend(entries)
+        await self._clear_the_way(order)
+        if not self._left(order) > 0:
+            return await self._desk.cancel(order.id, "one cancels the other")
+        order.held, order.report = False, replace(order.report, state=OrderState.INTENDED, reason="")
+        if spare is not None:
+            await self._desk.place(spare)
+        return await self._desk.place(order.intent)
+
+    async def _clear_the_way(self, order: WorkingOrder) -> None:
+        """Prove that no sibling at the venue can trade any more."""
+        for other in self._desk.siblings(order):
+            if not other.held and other.state not in TERMINAL and not self._is_fired_stop(other):
+                await self._desk.cancel(other.id, "one cancels the other")
+
+    def _spare(self, order: WorkingOrder) -> Intent | None:
+        """The stop to hold here while the limit of its group is at the venue."""
+        stops = [other for other in self._desk.siblings(order) if other.intent.kind in _STOPS and not other.held]
+        if order.intent.kind != "limit" or not stops:
+            return None
+        stop = stops[0].intent
+        name = "tl-" + hashlib.sha256(f"{stop.client_order_id}\nheld".encode()).hexdigest()[:32]
+        return replace(stop, client_order_id=name, held=True, leg=f"{stop.leg}+")
+
+    def _left(self, order: WorkingOrder) -> Decimal:
+        """What the group has left for this order: no more than its largest order, less what the others have traded."""
+        others = self._desk.siblings(order)
+        most = max([order.intent.quantity, *(other.intent.quantity for other in others)])
+        traded = sum((abs(total(other.report.trades)) for other in others), Decimal(0))
+        return min(order.intent.quantity, most - traded)
+
+    def _is_over(self, order: WorkingOrder) -> bool:
+        return not self.has_fired(order.intent) and not self._left(order) > 0
+
+    def _is_fired_stop(self, order: WorkingOrder) -> bool:
+        return order.intent.kind in _STOPS and self.has_fired(order.intent)
+
+
+def is_reached(intent: Intent, bid: float, ask: float) -> bool:
+    """Whether the market is where this order wants to act; a sell looks at the bid, a buy at the ask."""
+    selling = intent.side == "sell"
+    price = Decimal(repr(bid if selling else ask))
+    if intent.kind in _STOPS:
+        assert intent.stop_price is not None
+        return price <= intent.stop_price if selling else price >= intent.stop_price
+    return intent.price is None or (price >= intent.price if selling else price <= intent.price)

@@ -1,0 +1,139 @@
+"""Everything around the trading of one runner, opened and closed together: halts, figures, alerts, control.
+
+with Operations.open(settings) as operations:
+    operations.metrics.follow(path, bundle, symbol)          # each trader's journal
+    async with operations.control(runner):                   # an `Operable`
+        operations.latch.halted(bundle, symbol)              # before each order
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from tradelib.errors import RunnerError
+from tradelib.ledger import Backup, Ledger, backup_journal, journal, open_journal
+from tradelib.live.alerts import Alert, Alerter, AlertHandler, alerter_from_environment
+from tradelib.live.control import ControlServer, Operable
+from tradelib.live.gate import GateVerdict
+from tradelib.live.latch import Halt, Latch, Level, Scope
+from tradelib.live.metrics import Metrics
+from tradelib.live.patience import Sleep
+from tradelib.live.settings import RunnerSettings
+from tradelib.live.users import RUNNER, USERS_VARIABLE, Users, users_from_environment
+from tradelib.risk.monitor import Verdict
+
+if TYPE_CHECKING:
+    from tradelib.live.instructions import Instruction
+
+__all__ = ["Operations", "back_up", "refusal_body"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The parts, each usable alone; `log` is the journal of operations, in which settings, acts and halts stand."""
+
+    settings: RunnerSettings
+    log: Ledger
+    latch: Latch
+    metrics: Metrics
+    alerts: Alerter | None
+    users: Users
+
+    @classmethod
+    @contextmanager
+    def open(cls, settings: RunnerSettings, environment: Mapping[str, str] | None = None) -> Iterator[Self]:
+        """Open the journal of operations, write the settings into it, and start what has a thread.
+
+        Raises `RunnerError` where the journal is broken, an address or operator in the environment cannot be read, or
+        where nobody could halt live trading.
+        """
+        users = users_from_environment(environment)
+        if settings.mode == "live" and (settings.control.port is None or not len(users)):
+            raise RunnerError(
+                f"live trading needs somebody who can halt it: a [control] port and {USERS_VARIABLE}; make a token "
+                "with `tradelib token NAME --role approve`"
+            )
+        alerts = alerter_from_environment(settings.alerts, environment)
+        with ExitStack() as stack:
+            log = stack.enter_context(open_journal(settings.operations_path))
+            latch = Latch(log)
+            journal.record(log, journal.CONFIG, **settings.as_config())
+            metrics = Metrics()
+            stack.callback(metrics.close)
+            metrics.follow(settings.operations_path)
+            if alerts is not None:
+                stack.enter_context(alerts)
+                stack.enter_context(_listening(AlertHandler(alerts)))
+            yield cls(settings, log, latch, metrics, alerts, users)
+
+    def control(self, runner: Operable) -> ControlServer:
+        """The control server for `runner`, to be entered with `async with`. Needs a port in the settings."""
+        return ControlServer(
+            runner, self.log, self.users, self.settings.control, metrics=self.metrics, alerts=self.alerts
+        )
+
+    def alert(self, alert: Alert) -> None:
+        """Log it; where alerts go somewhere, it goes there too. Returns at once."""
+        level = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging.ERROR}[alert.severity]
+        logger.log(level, "%s: %s", alert.title, alert.text, extra={"alert": alert.key})
+
+    async def keep_backups(self, journals: Sequence[Path], sleep: Sleep = asyncio.sleep) -> None:
+        """Back up `journals` and that of operations into `journal.backup` of the settings, now and every few hours.
+
+        Copied in a thread. A copy that does not stand ends this with `LedgerError`: whoever supervises it tells people.
+        """
+        settings, paths = self.settings.journal, [*journals, self.settings.operations_path]
+        while settings.backup is not None:
+            for made in await asyncio.to_thread(back_up, paths, settings.backup):
+                body = {"folder": str(made.folder), "sequence": made.sequence, "hash": made.hash}
+                journal.record(self.log, journal.BACKUP, **body)
+            await sleep(settings.backup_hours * 3600.0)
+
+    def trip(self, verdicts: tuple[Verdict, ...]) -> tuple[Halt, ...]:
+        """Latch the account for the limits of `verdicts` that the settings name in `gate.latch_on`, and tell people."""
+        halts = []
+        for verdict in verdicts:
+            lasting = verdict.limit in self.settings.gate.latch_on
+            why = verdict.summary().removeprefix("the account: ")
+            title = f"limit {verdict.limit} tripped" + (": the account is halted" if lasting else "")
+            if lasting:
+                halts.append(self.latch.halt(Scope("account"), RUNNER, why, cause=verdict.limit))
+            self.alert(Alert("critical" if lasting else "warning", f"limit:{verdict.limit}", title, why))
+        return tuple(halts)
+
+    def halt(self, scope: Scope, why: str, *, cause: str, level: Level = Level.REDUCE) -> Halt:
+        """Halt `scope` on the runner's own account (a contradiction, a lost venue), and tell people."""
+        halt = self.latch.halt(scope, RUNNER, why, level=level, cause=cause)
+        self.alert(Alert("critical", f"halt:{scope}", f"{scope} is halted", why))
+        return halt
+
+
+def back_up(journals: Sequence[Path], folder: Path) -> list[Backup]:
+    """Copy `journals` into `folder` while they are written; each copy is verified before it replaces an older one."""
+    return [backup_journal(path, folder) for path in journals]
+
+
+def refusal_body(order: Instruction, symbol: str, time: str, verdict: GateVerdict) -> dict[str, Any]:
+    """The journal's REFUSAL entry for an order that the gate turned down."""
+    told = verdict.as_dict()
+    names = {"time": time, "symbol": symbol, "leg": order.leg, "rule": verdict.cause, "reason": verdict.reason}
+    return {**names, "figure": told["figure"], "threshold": told["threshold"], "quantity": order.signed}
+
+
+@contextmanager
+def _listening(handler: logging.Handler) -> Iterator[None]:
+    """Alerts from what tradelib logs as warnings and errors."""
+    listened = logging.getLogger("tradelib")
+    listened.addHandler(handler)
+    try:
+        yield
+    finally:
+        listened.removeHandler(handler)
