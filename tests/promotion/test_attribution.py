@@ -206,7 +206,7 @@ def test_whatever_the_bundle_says_that_trading_costs_a_faultless_runner_has_no_d
 def test_a_position_that_was_held_before_the_window_pays_for_the_window_only(
     promotion: Promotion, bars: pd.DataFrame, tmp_path: Path
 ) -> None:
-    """Given a journal whose first decision finds the account short: that bar was paid for before its equity was told."""
+    """Given a journal whose first decision finds the account short: the equity told there has paid for that bar."""
     strategy = TrendFollowing(fast=3, slow=8, direction="long_short")
     rule = DecisionRule(strategy=strategy, sizing=FixedFraction(fraction=0.9), rebalance_band=0.02)
     execution = replace(promotion.bundle.execution, borrow_rate=0.5)

@@ -545,6 +545,7 @@ def may_refuse(m: Machine) -> bool:
 
 @jit(_nrt=False)
 def ends_in_time(m: Machine) -> bool:
+    """True when a policy closes positions after a number of bars."""
     for p in range(m.policies.shape[0]):
         if m.policies[p, book.EXIT_AFTER] != math.inf:
             return True
