@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from benchmarks import costs, indicators, tables
+from benchmarks import carried, costs, indicators, tables
 from benchmarks.compare import Difference, compare
 from benchmarks.rows import CACHE, CALLS, ONE_CALL, Row, machine, measured, stored
 from benchmarks.startup import Start, starts
@@ -26,7 +26,7 @@ __all__ = ["main"]
 
 PAGE = PROJECT / "docs" / "benchmarks.md"
 SCALES = {"w2": (10_000, 100_000, 1_000_000, 10_000_000), "w3": (10, 100, 1_000, 10_000)}
-PARTS = ("w1", *WORKLOADS, "costs", "startup")
+PARTS = ("w1", *WORKLOADS, "w8", "costs", "startup")
 TRADELIB = next(contestant for contestant in CONTESTANTS if contestant.name == OURS)
 
 
@@ -52,6 +52,8 @@ def main(arguments: list[str]) -> int:
     options = Options(told.fresh, told.size == "quick")
     faults = measure_indicators(options) if "w1" in parts else 0
     faults += sum(measure(part, options) for part in parts if part in WORKLOADS)
+    if "w8" in parts and not options.quick:
+        print("\n=== w8: what one runner carries\n" + carried.report(carried.measured()), flush=True)
     if "costs" in parts and not options.quick:
         print("\n=== costs: how they grow with the data\n" + costs.report(costs.measured()), flush=True)
     if "startup" in parts and not options.quick:
@@ -173,6 +175,8 @@ def report() -> str:
         parts += [f"### How cost grows: {WORKLOADS[key].title.lower()}", line] if line else []
     if lines := indicators.report(indicators.stored()):
         parts += ["### Indicators", lines]
+    if lines := carried.report(carried.stored()):
+        parts += ["### What one runner carries", lines]
     if lines := costs.report(costs.stored()):
         parts += ["### How cost grows: risk and validation", lines]
     parts += ["### From nothing to the first result", tables.start_table(began)] if began else []

@@ -19,6 +19,7 @@ __all__ = [
     "Fit",
     "between_marks",
     "fit",
+    "limit",
     "limits",
     "promises",
     "scaling",
@@ -126,24 +127,25 @@ def limits(rows: Sequence[Row], starts: Sequence[Start]) -> str:
     """Promises that are no ratios: memory of the sweep, imports, and the first result."""
     took = {(start.contestant, start.what.split(",")[0]): start for start in starts if not start.problem}
     lines = [
-        _limit("Sweep of w3: peak memory", row.peak_memory, 400.0, math.nan, "{:,.0f} MB")
+        limit("Sweep of w3: peak memory", row.peak_memory, 400.0, math.nan, "{:,.0f} MB")
         for row in rows
         if (row.contestant, row.workload, row.size) == (OURS, "w3", WORKLOADS["w3"].size) and row.ok
     ]
     for statement, seconds, memory in (("import tradelib", (0.4, 0.3), None), (RUNNER, (2.5, 1.0), (150.0, 100.0))):
         if start := took.get((OURS, statement)):
-            lines.append(_limit(f"`{statement}`", start.seconds, *seconds, "{:.2f} s"))
+            lines.append(limit(f"`{statement}`", start.seconds, *seconds, "{:.2f} s"))
             if memory:
-                lines.append(_limit(f"`{statement}`: peak memory", start.peak_memory, *memory, "{:,.0f} MB"))
+                lines.append(limit(f"`{statement}`: peak memory", start.peak_memory, *memory, "{:,.0f} MB"))
     first, peer = took.get((OURS, "first result")), took.get(("vectorbt (Rust)", "import vectorbt"))
     if first and peer:
         lines.append(
-            _limit("First result of a new process; vectorbt's import", first.seconds, peer.seconds, 1.5, "{:.2f} s")
+            limit("First result of a new process; vectorbt's import", first.seconds, peer.seconds, 1.5, "{:.2f} s")
         )
     return table(["what", "measured", "must", "aim", "met"], lines) if lines else ""
 
 
-def _limit(what: str, value: float, must: float, aim: float, form: str) -> list[str]:
+def limit(what: str, value: float, must: float, aim: float, form: str) -> list[str]:
+    """A row: what was promised, what was measured, and whether that is met."""
     met = "**no**" if value > must else "aim" if value <= aim else "must"
     return [what, form.format(value), form.format(must), "" if math.isnan(aim) else form.format(aim), met]
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import cost_cases, costs, environments, indicators, lines, rows, run, setting, tables
+from benchmarks import carried, cost_cases, costs, environments, indicators, lines, rows, run, setting, tables
 from benchmarks.compare import compare, relative_difference
 from benchmarks.harness import Job, Task
 from benchmarks.reference import rebalanced
@@ -558,3 +558,15 @@ def test_a_library_that_cannot_be_installed_is_told(monkeypatch: pytest.MonkeyPa
 
     assert indicators.measured("tulipy", 10).problem == "could not be installed: no compiler"
     assert [library.problem for library in indicators.stored()] == ["could not be installed: no compiler"]
+
+
+def test_what_a_runner_carries_is_judged_and_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    load = dict.fromkeys(("decision_p50", "decision_p99", "decision_first", "decision_last"), 2.5)
+    load |= {"symbols": 200, "bundles": 3, "minutes": 60, "decisions": 36_000, "speed": 20.4, "on": "2026-01-02"}
+    load |= {"memory_first": 600.0, "memory_last": 604.0}
+    slow = {"p50_ms": 3.0, "p99_ms": 11.0, "on": "2026-01-02"}
+    told = carried.report({"decision": slow, "load": load})
+    assert "| One decision, p99 | 11.00 ms | 10.00 ms | 1.00 ms | **no** |" in told
+    assert "| 200 x 3 | 60 | 36,000 | 20x | 2.5 ms | 2.5 ms | 2.5 ms | 2.5 ms | 600 MB | 604 MB | 2026-01-02 |" in told
+    monkeypatch.setattr(carried, "STORE", tmp_path / "w8.json")
+    assert carried.report(carried.stored()) == ""
