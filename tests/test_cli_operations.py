@@ -13,6 +13,7 @@ from tests.live.test_control import TOKENS, Served
 from tradelib.cli import app
 from tradelib.errors import LedgerError, RunnerError
 from tradelib.ledger import journal, open_journal
+from tradelib.live.alerts import Alert
 from tradelib.live.latch import Latch, Scope
 from tradelib.live.settings import ControlSettings, load_settings
 
@@ -75,8 +76,22 @@ def test_halting_and_arming_are_a_look_a_reason_and_a_yes(command: Command, serv
 
     assert "account (nothing passes) by olga" in armed
     assert "account may trade again" in armed
-    assert served.runner.did[-1] == ("arm", "account", "anna", 2)  # the halt that was looked at, entry 2
+    assert served.runner.did[-1] == ("arm", "account", "anna", (2,))  # the halt that was looked at, entry 2
     assert [(act["by"], act["act"]) for act in served.acts()] == [("olga", "halt")] * 2 + [("anna", "arm")] * 2
+
+
+def test_of_several_halts_those_are_lifted_that_were_shown_or_named(command: Command, served: Served) -> None:
+    for why in ("first", "second", "third"):
+        command("olga", "halt", "--why", why)
+    first, second, third = (halt["number"] for halt in served.client("victor").get("/v1/halts")["halts"])
+
+    one = command("anna", "arm", "account", "--entry", str(second), "--why", "seen", "--yes").output
+    assert f"account is lifted of entry {second}; still halted: account" in one
+    assert "second" in one
+    assert "first" not in one
+
+    assert "account may trade again" in command("anna", "arm", "account", "--why", "seen", "--yes").output
+    assert served.runner.did[-1][-1] == (first, third)
 
 
 def test_flattening_asks_back_and_says_what_was_sent(command: Command, served: Served) -> None:
@@ -91,6 +106,8 @@ def test_stop_and_acknowledge(command: Command, served: Served) -> None:
     assert "is ending" in command("olga", "stop", "--policy", "cancel", "--why", "upgrade").output
     assert served.runner.did == [("stop", "cancel", "olga")]
     assert "nothing was open" in command("olga", "acknowledge", "--why", "on it").output
+    served.alerts.rules.offer(Alert("critical", "halt:account", "halted"), 0.0)
+    assert "acknowledged: halt:account" in command("olga", "acknowledge", "--why", "on it").output
 
 
 def test_who_may_not_is_told_what_is_missing(served: Served) -> None:
@@ -114,6 +131,12 @@ def test_a_runner_that_does_not_answer_is_halted_through_its_journal(tmp_path: P
     nobody = {"TRADELIB_CONTROL_URL": "http://127.0.0.1:1"}
     refused(run("halt", "--why", "x", TRADELIB_CONTROL_TOKEN="t", **nobody), "no runner answers", "--folder FOLDER")
     refused(run("halt", "--why", "x", "--folder", str(tmp_path / "else"), **nobody), "is not the folder of a runner")
+
+    with open_journal(tmp_path / "trend.sqlite") as log:
+        names = dict.fromkeys(journal.VOCABULARY[journal.START], "x") | {"name": "trend", "symbol": "BTC/USDT"}
+        journal.record(log, journal.START, **names)
+    misspelt = run("halt", "symbol:BTC/EUR", "--why", "x", "--folder", str(tmp_path), **nobody)
+    refused(misspelt, "symbol:BTC/EUR covers nobody", "bundle:trend in symbol:BTC/USDT")
 
     done = run("halt", "--why", "hangs", "--folder", str(tmp_path), **nobody)
 

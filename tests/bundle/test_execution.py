@@ -128,6 +128,7 @@ def test_what_nobody_may_assume_must_be_given() -> None:
         ({"scale_in": ScaleIn()}, {}, ("scale_in",)),
         ({"scale_in": ScaleIn(direction="against")}, {}, ("scale_in", "maker_orders")),
         ({"limits": Limits(daily_loss=0.05)}, {}, ("limits",)),
+        ({}, {}, ("short",)),
         ({}, {"maximum_leverage": 2.0}, ("leverage",)),
         ({}, {"insufficient_cash": "reduce"}, ("order_reduction",)),
         (
@@ -141,4 +142,5 @@ def test_what_a_runner_must_be_able_to_do(
     workshop: Any, policies: dict[str, Any], terms: dict[str, Any], needs: tuple[str, ...]
 ) -> None:
     rule = workshop.contents.rule.replace(rebalance_band=None, **policies)
-    assert needs_of(rule, replace(workshop.contents.execution, **terms)) == needs
+    decisions = [{"target_weight": weight} for weight in (None, 0.5, -0.5 if "short" in needs else 0.0)]
+    assert needs_of(rule, replace(workshop.contents.execution, **terms), decisions) == needs

@@ -17,10 +17,10 @@ from tradelib.backtest.decision import DecisionRule
 from tradelib.backtest.engine import replay
 from tradelib.backtest.result import Result
 from tradelib.bundle.execution import Execution
+from tradelib.bundle.trading.instructions import Ending, Fill, Instruction, Plan
+from tradelib.bundle.trading.mirror import Mirror
+from tradelib.bundle.trading.mirror_account import MirrorAccount
 from tradelib.data.bars import COLUMNS, make_bars
-from tradelib.live.instructions import Ending, Fill, Instruction, Plan
-from tradelib.live.mirror import Mirror
-from tradelib.live.mirror_account import MirrorAccount
 from tradelib.risk.exits import Distance, Exits, ScaleIn
 from tradelib.risk.limits import Limits, Protection
 from tradelib.risk.sizing import FixedFraction
@@ -248,7 +248,7 @@ def mirrored(told: World, *, stop: int | None = None, mirror: Witness | None = N
     for t in range(GOLDEN - 1, len(told.bars) if stop is None else stop):
         endings: list[Ending] = []
         if refused := rejected_at_open(told, trace.mirror, t):
-            trace.heard(trace.mirror.book((), refused), (), refused)
+            trace.heard(trace.mirror.book(refused), (), refused)
         for fill in simulation.fills[at == t]:
             found = standing_for(told, trace.mirror, fill)
             if found is None:
@@ -258,7 +258,7 @@ def mirrored(told: World, *, stop: int | None = None, mirror: Witness | None = N
             trace.heard(trace.mirror.book(fills), fills)
             endings = [Ending(found.leg, "expired")] if found.quantity > abs(fill[book.FILL_QUANTITY]) else []
         decision = float(signals[t, 0]), float(targets[t, 0])
-        trace.plans.append(trace.mirror.close(bar_of(told.bars, t), None, endings=endings, decision=decision))
+        trace.plans.append(trace.mirror.close(bar_of(told.bars, t), None, endings, decision=decision))
         trace.heard(trace.plans[-1], (), endings)
     return trace
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from tradelib.live.control import RunnerStatus, TraderStatus
@@ -44,9 +45,13 @@ class OperableRunner:
         self.did.append(("halt", str(scope), who))
         return self.latch.halt(scope, who, why, level=level)
 
-    async def arm(self, scope: Scope, who: str, role: str, why: str, number: int | None) -> Halt:
-        self.did.append(("arm", str(scope), who, number))
-        return self.latch.arm(scope, who, role, why, number=number)
+    async def arm(self, scope: Scope, who: str, role: str, why: str, numbers: Sequence[int]) -> Sequence[Halt]:
+        self.did.append(("arm", str(scope), who, numbers))
+        return self.latch.arm(scope, who, role, why, numbers=numbers)
+
+    async def adjust(self, asset: str, amount: Decimal, who: str, why: str) -> Mapping[str, str]:
+        self.did.append(("adjust", asset, amount, who))
+        return {asset: format(amount, "f")}
 
     async def flatten(self, scope: Scope, who: str, why: str) -> Mapping[str, Any]:
         self.did.append(("flatten", str(scope), who))

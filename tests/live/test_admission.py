@@ -85,6 +85,18 @@ def test_a_bundle_that_needs_more_than_this_runner_can_is_refused_by_name(
     assert admission.admit_bundle(sealed.bundle.path, "paper", trust=sealed.trust).digest == sealed.bundle.digest
 
 
+def test_a_rule_that_goes_short_is_refused_before_it_trades(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given golden decisions below zero: nothing but them says so, and a spot account lends nothing."""
+    falling = support.rule().replace(strategy=TrendFollowing(fast=3, slow=8, direction="long_short"))
+    monkeypatch.setattr(support, "rule", lambda: falling)
+    sealed = seal(tmp_path, synthetic_bars())
+    assert sealed.bundle.needs == ("short",)
+    assert min(row["target_weight"] or 0.0 for row in sealed.bundle.golden_decisions) < 0.0
+    assert "positions below zero, of assets on loan" in (sealed.bundle.path / "README.md").read_text()
+    with pytest.raises(RunnerError, match=r"cannot do: short \(positions below zero, of assets on loan\)"):
+        refuse(sealed, tmp_path)
+
+
 def test_a_machine_that_trades_the_golden_bars_otherwise_is_refused(
     sealed: Sealed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,12 +111,12 @@ def test_a_paper_bundle_does_not_go_live_and_the_failing_gates_are_named(sealed:
         refuse(sealed, tmp_path, mode="live", venue_url=None, confirm_live=True)
 
 
-def test_a_live_bundle_needs_an_explicit_word_and_the_exchanges_own_host(tmp_path: Path) -> None:
+def test_a_live_bundle_needs_an_explicit_word_and_a_runner_with_a_kill_switch(tmp_path: Path) -> None:
     live = seal(tmp_path, synthetic_bars(), permission="live")
     with pytest.raises(RunnerError, match="confirm it explicitly with confirm_live=True"):
         refuse(live, tmp_path, mode="live", venue_url=None)
-    with pytest.raises(RunnerError, match="may only reach binance's own https hosts"):
-        refuse(live, tmp_path, mode="live", confirm_live=True)
+    with pytest.raises(RunnerError, match="gate, kill switch and control belong to a runner with settings"):
+        refuse(live, tmp_path, mode="live", venue_url=None, confirm_live=True)
     with pytest.raises(RunnerError, match="may only reach this machine"):
         refuse(live, tmp_path, venue_url="https://api.binance.com")
 

@@ -73,8 +73,8 @@ def test_acknowledged_is_acknowledged() -> None:
     rules.offer(FIRE, 0.0)
     assert rules.open == ("halt:account",)
 
-    assert rules.acknowledge("something else") == ()
-    assert rules.acknowledge() == ("halt:account",)
+    assert rules.acknowledge(["something else"]) == ()
+    assert rules.acknowledge(["halt:account"]) == ("halt:account",)
 
     assert rules.open == ()
     assert rules.due(1_000.0) == []

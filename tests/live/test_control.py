@@ -31,8 +31,9 @@ BODIES = {
     "/v1/halt": {"scope": "account", "why": "drill"},
     "/v1/flatten": {"scope": "account", "why": "drill"},
     "/v1/stop": {"why": "drill"},
-    "/v1/acknowledge": {"why": "drill"},
-    "/v1/arm": {"scope": "symbol:BTC/USDT", "why": "drill"},
+    "/v1/acknowledge": {"why": "drill", "alerts": ["halt:account"]},
+    "/v1/arm": {"scope": "symbol:BTC/USDT", "why": "drill", "numbers": [0]},
+    "/v1/adjust": {"asset": "USDT", "amount": "-12.50", "why": "drill"},
 }
 
 
@@ -109,10 +110,12 @@ def test_the_whole_matrix_of_roles_and_endpoints(served: Served) -> None:
     for endpoint in ENDPOINTS:
         for name, rank in allowed.items():
             token = "x" * 43 if name == "stranger" else TOKENS[NAMES[name]][0] if name else None
+            body = dict(BODIES.get(endpoint.path, {}))
             if endpoint.path == "/v1/arm" and rank == 3:
-                served.ask("POST", "/v1/halt", token, {"scope": "symbol:BTC/USDT", "why": "to be armed"})
+                _, made = served.ask("POST", "/v1/halt", token, {"scope": "symbol:BTC/USDT", "why": "to be armed"})
+                body["numbers"] = [made["result"]["number"]]
             before = len(served.runner.did)
-            status, _ = served.ask(endpoint.method, endpoint.path, token, BODIES.get(endpoint.path))
+            status, _ = served.ask(endpoint.method, endpoint.path, token, body)
             needed = endpoint.role or 0
             expected = 200 if rank >= needed else 401 if rank == 0 else 403
 
@@ -125,7 +128,7 @@ ROLES = {
     "": "/healthz /readyz",
     "view": "/metrics /v1/status /v1/orders /v1/positions /v1/halts /v1/alerts",
     "operate": "/v1/halt /v1/flatten /v1/stop /v1/acknowledge",
-    "approve": "/v1/arm",
+    "approve": "/v1/arm /v1/adjust",
 }
 
 
@@ -166,11 +169,14 @@ def test_a_halt_is_done_and_written_with_who_asked(served: Served) -> None:
 def test_arming_needs_the_halt_that_was_looked_at(served: Served) -> None:
     first = served.client("olga").post("/v1/halt", scope="account", why="drill")["result"]["number"]
     with pytest.raises(RunnerError, match="olga has the role operate, this needs approve"):
-        served.client("olga").post("/v1/arm", scope="account", why="fine")
-    with pytest.raises(RunnerError, match="halted anew"):
-        served.client("anna").post("/v1/arm", scope="account", why="fine", number=first - 1)
+        served.client("olga").post("/v1/arm", scope="account", why="fine", numbers=[first])
+    with pytest.raises(RunnerError, match="look at them, then arm by number"):
+        served.client("anna").post("/v1/arm", scope="account", why="fine", numbers=[first - 1])
+    with pytest.raises(RunnerError, match="'numbers' must list the entries of the halts that were looked at"):
+        served.client("anna").post("/v1/arm", scope="account", why="fine")
 
-    assert served.client("anna").post("/v1/arm", scope="account", why="fine", number=first)["done"] == "arm"
+    lifted = served.client("anna").post("/v1/arm", scope="account", why="fine", numbers=[first])["result"]
+    assert [(halt["number"], halt["why"]) for halt in lifted] == [(first, "drill")]
 
     assert served.client("victor").get("/v1/halts") == {"halts": []}
     assert [act["outcome"].partition(":")[0] for act in served.acts()] == [
@@ -180,9 +186,14 @@ def test_arming_needs_the_halt_that_was_looked_at(served: Served) -> None:
 
 def test_with_four_eyes_whoever_halted_cannot_arm(tmp_path: Path) -> None:
     with Served(tmp_path, ControlSettings(port=0, four_eyes=True)) as served:
-        served.client("anna").post("/v1/halt", scope="account", why="drill")
-        with pytest.raises(RunnerError, match="somebody else must look at it"):
-            served.client("anna").post("/v1/arm", scope="account", why="fine")
+        anna, olga = served.client("anna"), served.client("olga")
+        hers = anna.post("/v1/halt", scope="account", why="drill")["result"]["number"]
+        other = olga.post("/v1/halt", scope="account", why="another drill")["result"]["number"]
+        for numbers in ([hers], [hers, other]):
+            with pytest.raises(RunnerError, match="somebody else must look at it"):
+                anna.post("/v1/arm", scope="account", why="fine", numbers=numbers)
+        anna.post("/v1/arm", scope="account", why="fine", numbers=[other])
+        assert [halt["number"] for halt in anna.get("/v1/halts")["halts"]] == [hers]
 
 
 def test_a_full_disk_stops_arming_and_nothing_that_makes_safer(served: Served, monkeypatch) -> None:
@@ -194,7 +205,7 @@ def test_a_full_disk_stops_arming_and_nothing_that_makes_safer(served: Served, m
     monkeypatch.setattr(served.log, "append", full)
 
     with pytest.raises(RunnerError, match="the disk is full"):
-        served.client("anna").post("/v1/arm", scope="account", why="fine")
+        served.client("anna").post("/v1/arm", scope="account", why="fine", numbers=[2])
     assert "arm" not in {act for act, *_ in served.runner.did}
     served.client("olga").post("/v1/stop", policy="cancel", why="disk")
     assert served.runner.did[-1] == ("stop", "cancel", "olga")
@@ -214,8 +225,11 @@ def test_a_full_disk_stops_arming_and_nothing_that_makes_safer(served: Served, m
         ("/v1/halt", {"scope": ["account"], "why": "x"}, "'scope' must be given"),
         ("/v1/halt", {"scope": "account", "why": "x", "level": "all"}, "'reduce'"),
         ("/v1/halt", {"scope": "account", "why": "x", "force": True}, "unknown field 'force': nothing was done"),
-        ("/v1/arm", {"scope": "account", "why": "x", "number": "1"}, "'number'"),
-        ("/v1/arm", {"scope": "account", "why": "x", "number": True}, "'number'"),
+        ("/v1/arm", {"scope": "account", "why": "x", "numbers": ["1"]}, "'numbers'"),
+        ("/v1/arm", {"scope": "account", "why": "x", "numbers": [True]}, "'numbers'"),
+        ("/v1/arm", {"scope": "account", "why": "x", "numbers": []}, "'numbers'"),
+        ("/v1/arm", {"scope": "account", "why": "x", "number": 1}, "'numbers'"),
+        ("/v1/acknowledge", {"why": "x"}, "'alerts'"),
         ("/v1/stop", {"policy": "hope", "why": "x"}, "'keep', 'cancel' or 'flatten'"),
         ("/v1/halt", "no json", "one JSON object"),
         ("/v1/halt", "[1]", "one JSON object"),
@@ -264,13 +278,17 @@ def test_requests_are_counted_and_the_figures_need_a_token(served: Served) -> No
     assert 'tradelib_equity_quote{bundle="trend",symbol="BTC/USDT"} 1100.0' in text
 
 
-def test_an_act_of_an_operator_ends_the_escalation(served: Served) -> None:
-    served.alerts.rules.offer(Alert("critical", "halt:account", "halted"), 0.0)
-    assert served.client("victor").get("/v1/alerts")["open"] == ["halt:account"]
+def test_only_what_is_named_is_acknowledged(served: Served) -> None:
+    for key in ("halt:account", "disk"):
+        served.alerts.rules.offer(Alert("critical", key, "halted"), 0.0)
+    olga = served.client("olga")
+    assert olga.get("/v1/alerts")["open"] == ["halt:account", "disk"]
 
-    assert served.client("olga").post("/v1/acknowledge", why="on it")["result"] == ["halt:account"]
+    olga.post("/v1/stop", policy="keep", why="nobody has seen the alerts for that")
+    assert olga.get("/v1/status")["open_alerts"] == ["halt:account", "disk"]
 
-    assert served.client("victor").get("/v1/status")["open_alerts"] == []
+    assert olga.post("/v1/acknowledge", why="on it", alerts=["halt:account", "gone"])["result"] == ["halt:account"]
+    assert olga.get("/v1/status")["open_alerts"] == ["disk"]
 
 
 def test_a_client_names_what_is_wrong(served: Served) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from tradelib.bundle.trading.instructions import Instruction
 from tradelib.errors import ParameterError, RunnerError
 from tradelib.ledger import journal, open_journal
 from tradelib.live.execution import (
@@ -36,7 +37,6 @@ from tradelib.live.execution import (
     volume_profile,
 )
 from tradelib.live.execution.children import Action, Status
-from tradelib.live.instructions import Instruction
 
 D = Decimal
 START = 1_600_000_000_000

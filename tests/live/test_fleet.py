@@ -146,13 +146,13 @@ def test_where_nobody_can_trade_the_run_ends_with_an_error(three: list[Sealed], 
         trade(three, settings(three, tmp_path, served.url, (0.3, 0.3, 0.3)))
 
 
-def faulty(share: float, seed: int) -> Any:
-    """Requests that are lost before or after the venue saw them."""
+def faulty(share: float, seed: int, *, bars: float) -> Any:
+    """Requests that are lost before or after the venue saw them; `bars`: the share of those for bars."""
     numbers = random.Random(seed)
     shapes = [AMBIGUOUS[name] for name in ("connection dropped", "500", "502", "200 empty", "body cut in mid-air")]
 
-    def plan(_: str, __: str) -> Fault | None:
-        if numbers.random() > share:
+    def plan(_: str, path: str) -> Fault | None:
+        if numbers.random() > (bars if path == "/api/v3/klines" else share):
             return None
         return Fault("random", numbers.choice(shapes), delivered=numbers.random() < 0.5)
 
@@ -169,7 +169,7 @@ def test_a_trader_that_gets_no_answer_starts_again_and_the_run_is_the_same(
     with venue(exchange(three)) as served:
         trade(three, settings(three, tmp_path / "clean", served.url, shares))
     paper = exchange(three)
-    with venue(paper) as served, FaultProxy(served.url, faulty(0.05, 5)) as proxy:
+    with venue(paper) as served, FaultProxy(served.url, faulty(0.01, 5, bars=0.2)) as proxy:
         told = settings(three, tmp_path / "faulty", proxy.url, shares)
         summary = trade(three, told, patience=impatient, restarts=1_000)
     assert summary.halted == {}

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tradelib.bundle.trading.instructions import Instruction
 from tradelib.live.gate import CAUSES, AccountLimits, GateView, OrderRate, judge
-from tradelib.live.instructions import Instruction
 from tradelib.live.latch import Halt, Level, Scope
 from tradelib.live.operations import refusal_body
 from tradelib.live.settings import GateSettings
@@ -106,8 +106,8 @@ def test_the_limits_are_asked_last_with_the_signed_quantity() -> None:
 
     assert judge(BUY, replace(VIEW, age=1e6), SETTINGS, limits).cause == "stale"
     assert asked == []
-    verdict = judge(SELL, VIEW, SETTINGS, limits)
-    assert asked == [-2.0]
+    verdict = judge(BUY, VIEW, SETTINGS, limits)
+    assert asked == [2.0]
     assert (verdict.cause, verdict.figure, verdict.threshold) == ("limits", 1.2, 1.0)
     assert verdict.reason == "BTC/USDT: too much exposure (1.2, threshold 1)"
 

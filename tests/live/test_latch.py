@@ -112,7 +112,7 @@ def test_arming_is_written_with_who_as_what_and_why(log: Ledger) -> None:
     latch = Latch(log)
     latch.halt(ACCOUNT, "runner", "drawdown of 21 %", cause="maximum_drawdown")
 
-    lifted = latch.arm(ACCOUNT, "bob", "approve", "checked with the desk")
+    (lifted,) = latch.arm(ACCOUNT, "bob", "approve", "checked with the desk", numbers=[1])
 
     assert lifted.why == "drawdown of 21 %"
     assert latch.halts == ()
@@ -126,13 +126,52 @@ def test_arming_is_written_with_who_as_what_and_why(log: Ledger) -> None:
 def test_a_halt_that_came_after_somebody_looked_is_not_lifted_unseen(log: Ledger) -> None:
     latch = Latch(log)
     seen = latch.halt(BTC, "alice", "first")
-    latch.arm(BTC, "bob", "approve", "fine")
+    latch.arm(BTC, "bob", "approve", "fine", numbers=[seen.number])
     latch.halt(BTC, "runner", "second")
 
-    with pytest.raises(RunnerError, match=r"halted anew \(entry 3, not 1\): second"):
-        latch.arm(BTC, "bob", "approve", "fine", number=seen.number)
+    with pytest.raises(RunnerError, match=r"halted by entry 3 by runner: second. Asked for was 1"):
+        latch.arm(BTC, "bob", "approve", "fine", numbers=[seen.number])
 
     assert latch.halted("any", "BTC/USDT")
+
+
+def test_every_halt_is_kept_and_only_the_numbers_that_were_seen_are_lifted(path: Path, log: Ledger) -> None:
+    latch = Latch(log)
+    first = latch.halt(ACCOUNT, "runner", "balance of BTC differs", cause="reconciliation")
+    second = latch.halt(ACCOUNT, "anna", "key may be stolen: nobody arms before I am back")
+
+    assert [body["reason"] for body in journal.bodies(log, journal.LATCH)] == [first.why, second.why]
+    assert latch.arm(ACCOUNT, "ben", "approve", "balance explained", numbers=[first.number]) == (first,)
+
+    assert latch.halts == (second,)
+    assert latch.halted("trend", "BTC/USDT") == second
+    with open_journal(path) as other:  # and so it is for whoever comes later
+        assert Latch(other).halts == (second,)
+        assert journal.latches(other)["account", ""]["reason"] == second.why
+    latch.arm(ACCOUNT, "anna", "approve", "it was not", numbers=[second.number])
+    assert latch.halts == ()
+
+
+def test_several_halts_are_lifted_together_or_not_at_all(log: Ledger) -> None:
+    latch = Latch(log)
+    numbers = [latch.halt(BTC, who, "x").number for who in ("alice", "bob")]
+
+    for wrong in ([*numbers, 99], []):
+        with pytest.raises(RunnerError, match="look at them, then arm by number"):
+            latch.arm(BTC, "carol", "approve", "fine", numbers=wrong)
+    assert len(latch.halts) == 2
+
+    latch.arm(BTC, "carol", "approve", "fine", numbers=numbers)
+    assert latch.halts == ()
+
+
+def test_what_the_runner_finds_again_with_other_figures_is_the_same_halt(log: Ledger) -> None:
+    latch = Latch(log)
+    for figure in ("2.5", "2.75", "-1e-05"):
+        latch.halt(BTC, "runner", f"the venue holds {figure}, the journal says 1", cause="reconciliation")
+    latch.halt(BTC, "runner", "a trade that is not ours", cause="reconciliation")
+
+    assert [halt.number for halt in latch.halts] == [1, 2]
 
 
 def test_lifting_the_account_lifts_nothing_else(log: Ledger) -> None:
@@ -140,20 +179,20 @@ def test_lifting_the_account_lifts_nothing_else(log: Ledger) -> None:
     latch.halt(ACCOUNT, "alice", "all")
     latch.halt(BTC, "alice", "this one")
 
-    latch.arm(ACCOUNT, "bob", "approve", "fine")
+    latch.arm(ACCOUNT, "bob", "approve", "fine", numbers=[1])
 
     assert latch.halted("trend", "BTC/USDT").scope == BTC
     assert latch.halted("trend", "ETH/USDT") is None
 
 
-def test_a_second_halt_only_makes_it_stricter(log: Ledger) -> None:
+def test_a_second_halt_never_makes_it_laxer(log: Ledger) -> None:
     latch = Latch(log)
     latch.halt(BTC, "alice", "careful")
     latch.halt(BTC, "bob", "everything", level=Level.STOP)
     latch.halt(BTC, "carol", "careful again", level=Level.REDUCE)
 
     assert latch.halted("any", "BTC/USDT").level is Level.STOP
-    assert log.count(journal.LATCH) == 2
+    assert log.count(journal.LATCH) == 3
 
 
 def test_the_strictest_of_several_halts_decides(log: Ledger) -> None:
@@ -173,7 +212,7 @@ def test_another_process_that_halts_is_heard_before_the_next_order(path: Path, l
         assert latch.halted("trend", "BTC/USDT").why == "from a shell"
         assert not latch.refresh()  # nothing new
 
-        Latch(other).arm(ACCOUNT, "bob", "approve", "fine")
+        Latch(other).arm(ACCOUNT, "bob", "approve", "fine", numbers=[1])
         assert latch.refresh()
     assert latch.halts == ()
 
@@ -189,8 +228,8 @@ def test_a_disk_that_refuses_halts_all_the_same_and_is_tried_again(log: Ledger, 
         with pytest.raises(LedgerError, match="full"):
             latch.halt(ACCOUNT, "alice", "now")
         assert latch.halted("trend", "BTC/USDT").number == 0
-        with pytest.raises(LedgerError, match="full"):  # lifting it would leave no trace: refused
-            latch.arm(ACCOUNT, "bob", "approve", "fine")
+        with pytest.raises(LedgerError, match="not on the disk yet"):  # lifting it would leave no trace: refused
+            latch.arm(ACCOUNT, "bob", "approve", "fine", numbers=[0])
 
     assert latch.halted("trend", "BTC/USDT").number == 1
     assert log.count(journal.LATCH) == 1
@@ -206,7 +245,7 @@ def test_a_halt_that_could_not_be_written_is_not_lifted_by_somebody_who_never_sa
             latch.halt(ACCOUNT, "alice", "now")
         elsewhere = Latch(other)
         elsewhere.halt(ACCOUNT, "bob", "drill")
-        elsewhere.arm(ACCOUNT, "bob", "approve", "drill is over")
+        elsewhere.arm(ACCOUNT, "bob", "approve", "drill is over", numbers=[1])
 
         assert latch.halted("trend", "BTC/USDT") is not None
 
@@ -218,7 +257,7 @@ def test_what_is_not_halted_cannot_be_armed(log: Ledger) -> None:
     latch = Latch(log)
     latch.halt(BTC, "alice", "x")
     with pytest.raises(RunnerError, match=r"bundle:trend is not halted: halted are symbol:BTC/USDT"):
-        latch.arm(TREND, "bob", "approve", "fine")
+        latch.arm(TREND, "bob", "approve", "fine", numbers=[1])
 
 
 @pytest.mark.parametrize(("who", "why"), [("", "x"), ("alice", "  ")])

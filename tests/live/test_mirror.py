@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tradelib.live.mirror as mirror_module
+import tradelib.bundle.trading.mirror as mirror_module
 from tests.live import mirrors
 from tests.live.mirrors import (
     CASH,
@@ -42,13 +42,13 @@ from tradelib.backtest.execution import new_order, take_fill
 from tradelib.backtest.machine import make_tape
 from tradelib.backtest.stepping import conduct_of, roomy
 from tradelib.bundle.execution import NEEDS, PROVIDES, needs_of
+from tradelib.bundle.trading import standing
+from tradelib.bundle.trading.instructions import Ending, Fill, Instruction, Plan
+from tradelib.bundle.trading.mirror import CARRIES, Mirror
+from tradelib.bundle.trading.mirror_account import MirrorAccount, new_account
+from tradelib.bundle.trading.mirror_market import RunningAtr
 from tradelib.errors import RunnerError
 from tradelib.indicators.volatility import atr
-from tradelib.live import standing
-from tradelib.live.instructions import Ending, Fill, Instruction, Plan
-from tradelib.live.mirror import CARRIES, Mirror
-from tradelib.live.mirror_account import MirrorAccount, new_account
-from tradelib.live.mirror_market import RunningAtr
 from tradelib.risk.exits import Exits, ScaleIn
 from tradelib.risk.limits import Limits
 
@@ -421,7 +421,7 @@ def test_a_part_of_an_entry_is_protected_and_the_rest_goes_on_working() -> None:
 def test_an_entry_that_the_venue_refuses_is_decided_anew() -> None:
     mirror, plan, bars = entered(exits=Exits(stop_loss=0.02))
     (buy,) = plan.place
-    refused = mirror.book((), [Ending(buy.leg, "rejected", "not enough balance")])
+    refused = mirror.book([Ending(buy.leg, "rejected", "not enough balance")])
     assert refused.instructions == refused.cancel == ()
     closed = following(mirror, bars, GOLDEN)
     assert (closed.position, closed.cash) == (0.0, CASH)
@@ -432,7 +432,7 @@ def test_an_entry_that_the_venue_refuses_is_decided_anew() -> None:
 def test_a_stop_that_the_venue_refuses_is_asked_for_again_at_the_next_close() -> None:
     mirror, plan, bars = entered(exits=Exits(stop_loss=0.02))
     (stop,) = mirror.book([fill_of(plan.place[0])]).place
-    refused = mirror.book((), [Ending(stop.leg, "rejected", "would trigger at once")])
+    refused = mirror.book([Ending(stop.leg, "rejected", "would trigger at once")])
     assert refused.instructions == ()
     (again,) = following(mirror, bars, GOLDEN).place
     assert (again.kind, again.stop_price, again.leg) == ("stop", stop.stop_price, stop.leg + ".1")
@@ -516,7 +516,7 @@ def test_bars_that_passed_keep_limits_and_exits_going() -> None:
 
 
 def test_a_mirror_carries_everything_but_loans() -> None:
-    assert set(NEEDS) - CARRIES == {"leverage"}
+    assert set(NEEDS) - CARRIES == {"short", "leverage"}
     assert PROVIDES <= CARRIES
     bars = market(0, 60)
     leveraged = bundle(rule(), bars, maximum_leverage=2.0)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.live.mirrors import CASH, GOLDEN, World, bar_of, decided, market, rule, world
-from tradelib.live.instructions import Ending, Fill, Instruction, Plan
-from tradelib.live.mirror import Mirror
+from tradelib.bundle.trading.instructions import Ending, Fill, Instruction, Plan
+from tradelib.bundle.trading.mirror import Mirror
 from tradelib.risk.exits import Exits, ScaleIn
 from tradelib.risk.limits import Limits
 from tradelib.venue import PaperExchange, VenueMarket
@@ -63,7 +63,7 @@ class Desk:
             fills = self.fills()
             if not fills and not endings:
                 return
-            plan = self.mirror.book(fills, endings)
+            plan = self.mirror.book([*fills, *endings])
 
     def fills(self) -> list[Fill]:
         """The trades that the mirror has not heard of."""

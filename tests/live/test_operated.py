@@ -137,9 +137,9 @@ def test_a_halt_holds_through_kill_9_and_a_restart_until_it_is_armed(runner: Ope
     assert len(runner.bodies(journal.INTENT)) == before
     assert {refusal["rule"] for refusal in runner.bodies(journal.REFUSAL)} == {"halted"}
     with pytest.raises(RunnerError, match="needs approve"):
-        runner.as_("olga").post("/v1/arm", scope="account", why="fine")
+        runner.as_("olga").post("/v1/arm", scope="account", why="fine", numbers=[number])
 
-    runner.as_("anna").post("/v1/arm", scope="account", why="drill is over", number=number)
+    runner.as_("anna").post("/v1/arm", scope="account", why="drill is over", numbers=[number])
 
     wait_until(lambda: len(runner.bodies(journal.INTENT)) > before)
     scraped = figures(runner.as_("anna").text("/metrics"), bundle="trend", symbol="BTC/USDT")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tradelib.backtest import kernel
+from tradelib.bundle.trading.instructions import Fill
 from tradelib.errors import RunnerError
 from tradelib.ledger import journal
-from tradelib.live.instructions import Fill
 from tradelib.live.journals import TraderJournal
 from tradelib.live.purse import MarketBook, Purse, check_shares
 

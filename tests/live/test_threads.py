@@ -154,7 +154,7 @@ def a_request_that_was_only_slow_is_not_sent_a_second_time(path: Path) -> None:
             import asyncio
             import time
 
-            at.desk._clock, at.desk._sleep = time.monotonic, asyncio.sleep
+            at.desk._clock, at.desk.sleep = time.monotonic, asyncio.sleep
             return await at.desk.execute(at.intend("0", "buy", "2"))
 
         assert floor.life(patient).state is OrderState.FILLED

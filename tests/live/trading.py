@@ -223,14 +223,14 @@ async def trade(case: dict[str, Any], around: Callable[[Any], Any]) -> None:
 def plant(name: str) -> None:
     """Break the runner on purpose, to show that the matrix would see it."""
     if name == "sends again blindly":
-        ask = OrderDesk._ask
+        ask = OrderDesk.ask
 
         async def no_question(self: OrderDesk, order: WorkingOrder) -> OrderReport:
             if order.sends <= 1 and order.report.venue_order_id is None:
                 return replace(order.report, state=OrderState.INTENDED)
             return await ask(self, order)
 
-        OrderDesk._ask = no_question  # type: ignore[method-assign]
+        OrderDesk.ask = no_question  # type: ignore[method-assign]
     elif name == "forgets a fill":
         entries = FillBook.entries
         FillBook.entries = lambda self, trades: entries(self, trades)[1:]  # type: ignore[method-assign]
@@ -241,13 +241,13 @@ def plant(name: str) -> None:
             gone = report.state in (OrderState.UNKNOWN, OrderState.INTENDED)
             return replace(report, state=OrderState.EXPIRED) if gone else report
 
-        OrderDesk._ask = lost  # type: ignore[method-assign]
+        OrderDesk.ask = lost  # type: ignore[method-assign]
     elif name == "believes the reply to a cancel":
 
         async def believe(self: OrderDesk, order: WorkingOrder) -> None:
             await attempt(self.dialect.cancel(self.client, order.intent.symbol, order.id))
             order.report = replace(order.report, state=OrderState.CANCELED)
-            self._note(order)
+            self.note(order)
 
         OrderDesk._withdraw = believe  # type: ignore[method-assign]
     elif name == "books a trade as often as it is told":

@@ -27,6 +27,7 @@ from tests.promotion.support import (
     result,
     results,
     rule_of,
+    synthetic_bars,
     trend,
 )
 from tradelib.backtest import book
@@ -38,7 +39,8 @@ from tradelib.errors import ParameterError
 from tradelib.promotion import gates, safety_gates
 from tradelib.promotion.gates import Candidate, Gate, GateResult, Thresholds
 from tradelib.promotion.promote import Promotion
-from tradelib.risk import Exits, Limits, ScaleIn
+from tradelib.risk import Exits, FixedFraction, Limits, ScaleIn
+from tradelib.strategies import TrendFollowing
 from tradelib.validation.causality import prove_causality
 
 THRESHOLDS = Thresholds()
@@ -233,11 +235,17 @@ def test_an_engine_that_books_one_fill_wrongly_is_refused(
     assert "backtrader" in failed.explanation
 
 
-def test_what_backtrader_cannot_express_is_not_answered_and_does_not_pass(bars: pd.DataFrame) -> None:
+def test_what_backtrader_cannot_express_is_audited_beside_the_comparison(bars: pd.DataFrame) -> None:
     ladder = trend().replace(exits=Exits(take_profit=[(0.02, 0.5), (0.05, 0.5)]), rebalance_band=None)
     found = {result.name: result for result in gates.run_gates(candidate(bars, rule=ladder))}
-    assert not found["engine_crosscheck"].passed
-    assert "take_profit is a ladder" in found["engine_crosscheck"].explanation
+    passed = found["engine_crosscheck"]
+    assert passed.passed, passed.explanation
+    assert "It knows no exits: the account with them was audited" in passed.explanation
+    assert "on the same decisions, traded plainly, agrees on" in passed.explanation
+    audited = passed.evidence["audited"]
+    assert (audited["beyond_backtrader"], audited["problems"]) == (["exits"], [])
+    assert audited["fills"] > passed.evidence["fills"]["tradelib"] > 0  # each rung is a fill
+    assert passed.evidence["without_effect"] == []
 
 
 NEEDY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -261,6 +269,13 @@ def test_what_the_runner_does_not_provide_is_refused_and_what_it_does_passes(
     assert f"{need} ({NEEDS[need]})" in failed.explanation
     monkeypatch.setattr(safety_gates, "PROVIDES", frozenset(NEEDS))
     assert gates.runner_support(rule, EXECUTION | terms).passed
+
+
+def test_a_rule_that_goes_short_on_the_bars_is_no_rule_for_a_spot_account() -> None:
+    rule = rule_of(TrendFollowing(fast=3, slow=8, direction="long_short"))
+    failed = gates.runner_support(rule, EXECUTION, synthetic_bars())
+    assert (failed.passed, failed.evidence["missing"]) == (False, ["short"])
+    assert gates.runner_support(trend(), EXECUTION, synthetic_bars()).passed
 
 
 def test_promotion_and_runner_mean_the_same_list() -> None:
@@ -315,22 +330,84 @@ def test_costs_and_policies_that_never_took_effect_do_not_keep_the_other_engine_
     assert sorted(passed.evidence["without_effect"]) == sorted([*idle, "limits"])
 
 
-@pytest.mark.parametrize(
-    ("policy", "terms", "words"),
-    [
-        ({}, {"impact": 0.05}, "Costs uses impact"),
-        ({}, {"fee_tiers": COSTLY["fee_tiers"]}, "Costs uses fee_tiers"),
-        ({"limits": Limits(maximum_drawdown=0.02)}, {}, "DecisionRule uses limits"),
-    ],
-    ids=["impact", "tiers", "a limit that trips"],
-)
-def test_costs_and_policies_that_took_effect_and_the_other_engine_does_not_know_do_not_pass(
-    bars: pd.DataFrame, policy: dict[str, Any], terms: dict[str, Any], words: str
+POWERFUL: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
+    "impact": ({}, {"impact": 0.05}, ["impact"]),
+    "tiers": ({}, {"fee_tiers": COSTLY["fee_tiers"]}, ["fee_tiers"]),
+    "a limit that trips": ({"limits": Limits(maximum_drawdown=0.02)}, {}, ["limits"]),
+    "scale-in": ({"scale_in": ScaleIn(), "rebalance_band": None}, {}, ["scale_in"]),
+    "exits in ATRs": ({"exits": Exits(stop_loss={"value": 2.0, "unit": "atr"})}, {}, ["exits"]),
+    "reduction": ({"sizing": FixedFraction(fraction=1.0)}, {"insufficient_cash": "reduce"}, ["insufficient_cash"]),
+}
+
+
+def powerful(name: str) -> tuple[Any, dict[str, Any], list[str]]:
+    """A rule and terms with something that backtrader has no counterpart for, and that takes effect."""
+    policy, terms, names = POWERFUL[name]
+    return trend().replace(**policy), EXECUTION | terms, names
+
+
+@pytest.mark.parametrize("name", POWERFUL)
+def test_what_took_effect_and_the_other_engine_does_not_know_is_audited(bars: pd.DataFrame, name: str) -> None:
+    rule, execution, names = powerful(name)
+    passed = gates.engine_crosscheck(rule, bars, execution)
+    assert (passed.passed, passed.figure) == (True, 0), passed.explanation
+    assert passed.evidence["audited"]["beyond_backtrader"] == names
+    assert f"It knows no {names[0]}" in passed.explanation
+
+
+@pytest.mark.parametrize("name", POWERFUL)
+def test_an_engine_that_errs_only_where_the_other_cannot_follow_is_refused(
+    bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    asked = candidate(bars, rule=trend().replace(**policy), execution=EXECUTION | terms)
-    found = {result.name: result for result in gates.run_gates(asked)}
-    assert not found["engine_crosscheck"].passed
-    assert words in found["engine_crosscheck"].explanation
+    """Given an engine whose plain account is right and whose account under policies books one price wrongly."""
+    real = safety_gates.replay
+    rule, execution, names = powerful(name)
+
+    def wrong(asked: Any, *arguments: Any, **settings: Any) -> Any:
+        result = real(asked, *arguments, **settings)
+        plain = (asked, settings["costs"].impact, settings["costs"].fee_tiers, settings["market"].insufficient_cash)
+        if plain == (trend().replace(**PLAIN.get(name, {})), 0.0, (), "reject"):
+            return result
+        fills = result.simulation.fills.copy()
+        fills[1, book.FILL_PRICE] *= 1.0001
+        return replace(result, simulation=result.simulation._replace(fills=fills))
+
+    monkeypatch.setattr(safety_gates, "replay", wrong)
+    failed = gates.engine_crosscheck(rule, bars, execution)
+    assert not failed.passed
+    assert failed.figure
+    assert failed.explanation.startswith("backtrader, on the same decisions, traded plainly, agrees")
+    assert f"It knows no {names[0]}: the account with them was audited, and has" in failed.explanation
+    assert "BTC/USDT at 2020-" in failed.explanation
+    assert failed.evidence["audited"]["problems"]
+
+
+PLAIN: dict[str, dict[str, Any]] = {
+    "scale-in": {"rebalance_band": None},
+    "reduction": {"sizing": FixedFraction(fraction=1.0)},
+}
+"""What the rule of a case keeps where its policies are taken from it."""
+
+
+def test_an_engine_that_errs_in_the_plain_account_is_refused_although_the_audit_passes(
+    bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = safety_gates.replay
+    rule, execution, _ = powerful("a limit that trips")
+
+    def wrong(asked: Any, *arguments: Any, **settings: Any) -> Any:
+        result = real(asked, *arguments, **settings)
+        if asked.limits is not None:
+            return result
+        fills = result.simulation.fills.copy()
+        fills[1, book.FILL_FEE] *= 1.01
+        return replace(result, simulation=result.simulation._replace(fills=fills))
+
+    monkeypatch.setattr(safety_gates, "replay", wrong)
+    failed = gates.engine_crosscheck(rule, bars, execution)
+    assert not failed.passed
+    assert "Two engines disagree" in failed.explanation
+    assert failed.evidence["audited"]["problems"] == []
 
 
 def test_an_intact_bundle_passes_and_a_flipped_byte_is_found(
@@ -677,7 +754,9 @@ def test_the_defaults_of_the_manual_are_those_of_the_code(manual: str) -> None:
 def test_the_example_of_the_manual_is_a_gate(
     manual: str, bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "manuals_gate.py").write_text(manual.split("```python\n")[1].split("```")[0], encoding="utf-8")
+    blocks = [block.split("```")[0] for block in manual.split("```python\n")[1:]]
+    example = next(block for block in blocks if "def turnover" in block)
+    (tmp_path / "manuals_gate.py").write_text(example, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     _Entries(monkeypatch, turnover=importlib.import_module("manuals_gate").gate)
     limits = Thresholds(additional={"turnover": {"maximum": 20}})

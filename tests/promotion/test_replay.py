@@ -41,7 +41,7 @@ def test_a_faultless_journal_is_decided_again(promotion: Promotion, entries: Ent
     report = replay_journal(write_journal(tmp_path / "journal.sqlite", entries), promotion.bundle)
     assert report.equal, report.summary()
     assert (report.share, report.decisions, report.first_deviation) == (1.0, 120, None)
-    assert report.summary().startswith("Replay equals the journal: 120 decisions from 2020-07-18")
+    assert report.summary().startswith("Replay equals the journal: 120 decisions and 16 orders from 2020-07-18")
     assert replay_equality(report).passed
     assert report.to_metrics() == {"replay.decisions": 120.0, "replay.equal_share": 1.0}
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["share"] == 1.0
@@ -70,7 +70,8 @@ PLANTED: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]], str]] 
     "another signal": (journal.DECISION, lambda body: {"signal": 1.0 - body["signal"]}, "signal"),
     "no signal where there was one": (journal.DECISION, lambda body: {"signal": None}, "signal"),
     "another quantity": (journal.DECISION, lambda body: {"quantity": body["quantity"] + 0.001}, "quantity"),
-    "another equity": (journal.DECISION, lambda body: {"equity": body["equity"] * 1.5}, "quantity"),
+    "another equity": (journal.DECISION, lambda body: {"equity": body["equity"] * 1.5}, "equity"),
+    "another account": (journal.EQUITY, lambda body: {"cash": body["cash"] * 1.5}, "equity"),
     "more was sent than decided": (journal.INTENT, lambda body: {"quantity": "999"}, "quantity sent"),
     "sold instead of bought": (
         journal.INTENT,

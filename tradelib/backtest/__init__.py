@@ -3,6 +3,7 @@
 from tradelib._lazy import attach
 
 _HOMES = {
+    "AccountAudit": "auditing",
     "Comparison": "comparison",
     "Costs": "costs",
     "DecisionRule": "decision",
@@ -13,6 +14,7 @@ _HOMES = {
     "Result": "result",
     "SweepResult": "sweeps",
     "TrialLedger": "trials",
+    "audit_account": "auditing",
     "compare": "comparison",
     "grid": "orders",
     "limit_effects": "effects",
@@ -34,6 +36,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AccountAudit",
     "Comparison",
     "Costs",
     "DecisionRule",
@@ -44,6 +47,7 @@ __all__ = [
     "Result",
     "SweepResult",
     "TrialLedger",
+    "audit_account",
     "compare",
     "grid",
     "limit_effects",

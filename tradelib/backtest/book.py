@@ -69,7 +69,7 @@ ALLOWED, NO_CASH, BELOW_MINIMUM, BELOW_LOT = judging.ALLOWED, 1.0, 2.0, 3.0
 (NO_DISTANCE, NOTHING_TO_REDUCE, SIBLING_FILLED, POSITION_CLOSED, REPLACED, NO_NEXT_OPEN, NO_VOLUME, TIME_OVER,
  WRONG_SIDE) = (float(code) for code in range(12, 21))  # fmt: skip
 ENDED_BY_VENUE = 34.0
-"""Of an account that trades: see `tradelib.live.mirror`."""
+"""Of an account that trades: see `tradelib.bundle.trading.mirror`."""
 _CAUSES = judging.CAUSES | {
     ALLOWED: "",
     NO_CASH: "not enough equity for this exposure at the fill price",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from decimal import Decimal, DivisionByZero, Inexact, localcontext
 from typing import Any
@@ -18,12 +19,13 @@ NEEDS = {
     "scale_in": "further entries into a position",
     "limits": "limits of risk of the account, which close positions and refuse entries",
     "maker_orders": "limit orders that rest until the market comes to them",
+    "short": "positions below zero, of assets on loan",
     "leverage": "positions larger than the equity",
     "order_reduction": "an order too large for the account is made smaller, not refused",
 }
 """What a bundle may need of a runner beyond market orders at the close of a bar, in this order."""
 
-PROVIDES: frozenset[str] = frozenset(NEEDS) - {"leverage"}
+PROVIDES: frozenset[str] = frozenset(NEEDS) - {"short", "leverage"}
 """Which of `NEEDS` the runner of this version can do. It stands here because promotion, which may not know the runner,
 must not seal what the runner would refuse; `tests/live` shows that each of them is true."""
 
@@ -137,11 +139,15 @@ class Execution:
         return made
 
 
-def needs_of(rule: DecisionRule, execution: Execution | Market) -> tuple[str, ...]:
+def needs_of(
+    rule: DecisionRule, execution: Execution | Market, decisions: Iterable[Mapping[str, Any]] = ()
+) -> tuple[str, ...]:
     """What a runner must do besides market orders so that it trades what research decided, in the order of `NEEDS`.
 
-    Of the terms only the market's count: leverage, and what becomes of an order that is too large.
+    Of the terms only the market's count: leverage, and what becomes of an order that is too large. `decisions`, rows
+    with a `target_weight` (the golden ones), show whether the rule goes short: its parameters do not say so.
     """
+    weights = [row["target_weight"] for row in decisions]
     rests = rule.scale_in is not None and rule.scale_in.direction == "against"
     rests = rests or (rule.exits is not None and bool(rule.exits.take_profit))
     found = {
@@ -149,6 +155,7 @@ def needs_of(rule: DecisionRule, execution: Execution | Market) -> tuple[str, ..
         "scale_in": rule.scale_in is not None,
         "limits": rule.limits is not None,
         "maker_orders": rests,
+        "short": any(weight is not None and weight < 0.0 for weight in weights),
         "leverage": execution.maximum_leverage > 1.0,
         "order_reduction": execution.insufficient_cash == "reduce",
     }

@@ -163,7 +163,7 @@ def _fill(folder: Path, contents: BundleContents, private_key: Ed25519PrivateKey
     manifest = {
         "format": layout.FORMAT,
         "name": contents.name,
-        "needs": list(needs_of(contents.rule, contents.execution)),
+        "needs": list(needs_of(contents.rule, contents.execution, contents.golden_decisions)),
         "permission": contents.permission,
         "package_digest": wheel_digest(wheel),
         "files": {name: asdict(FileRecord(sha256(content), len(content))) for name, content in payload.items()},
@@ -177,7 +177,10 @@ def _fill(folder: Path, contents: BundleContents, private_key: Ed25519PrivateKey
 def _documents(contents: BundleContents) -> dict[str, bytes]:
     gates = [dict(gate) for gate in contents.gates]
     account = contents.golden_account or {}
-    page = readme(contents.name, contents.permission, contents.rule, contents.execution, gates, account)
+    given = contents.rule, contents.execution
+    page = readme(
+        contents.name, contents.permission, *given, needs_of(*given, contents.golden_decisions), gates, account
+    )
     return {
         layout.RULE: pretty(contents.rule.to_config(), "rule"),
         layout.EXECUTION: pretty(contents.execution.to_config(), "execution"),

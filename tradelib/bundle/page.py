@@ -8,7 +8,7 @@ from typing import Any
 
 from tradelib.backtest.decision import DecisionRule
 from tradelib.bundle.account import Rows, turns
-from tradelib.bundle.execution import NEEDS, Execution, needs_of
+from tradelib.bundle.execution import NEEDS, Execution
 from tradelib.parameters import Parameters
 
 __all__ = ["readme"]
@@ -84,6 +84,7 @@ def readme(
     permission: str,
     rule: DecisionRule,
     execution: Execution,
+    needs: Sequence[str],
     gates: Sequence[Mapping[str, Any]],
     account: Mapping[str, Rows],
 ) -> str:
@@ -96,7 +97,7 @@ def readme(
         costs=_table(("what", "value"), _costs(execution)),
         rule=_table(("part", "parameters"), _rule(rule)),
         policies=_policies(rule),
-        needs=_needs(rule, execution),
+        needs=_needs(needs),
         golden=_golden(execution, account),
         gates=_table(("tier", "gate", "figure", "threshold", "result"), [_gate_row(gate) for gate in gates]),
     )
@@ -198,8 +199,7 @@ def _value(value: Any) -> str:
     return ", ".join(f"{name}={item!r}" for name, item in fields.items())
 
 
-def _needs(rule: DecisionRule, execution: Execution) -> str:
-    needed = needs_of(rule, execution)
+def _needs(needed: Sequence[str]) -> str:
     if not needed:
         return "Market orders at the close of a bar, nothing else."
     told = "Besides market orders at the close of a bar; a runner that cannot do all of it refuses the bundle."

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -265,6 +265,7 @@ def _understand(
     check_market(execution, bars)
     rule = DecisionRule.from_config(_object(files, layout.RULE))
     tables = {name: parse_json(files[place], place) for name, place in layout.GOLDEN_TABLES.items()}
+    decisions = check_decisions(parse_json(files[layout.GOLDEN_DECISIONS], layout.GOLDEN_DECISIONS), bars)
     return Bundle(
         path=path,
         name=manifest["name"],
@@ -275,9 +276,9 @@ def _understand(
         package_digest=manifest["package_digest"],
         rule=rule,
         execution=execution,
-        needs=_needs(manifest, rule, execution),
+        needs=_needs(manifest, rule, execution, decisions),
         golden_bars=bars,
-        golden_decisions=check_decisions(parse_json(files[layout.GOLDEN_DECISIONS], layout.GOLDEN_DECISIONS), bars),
+        golden_decisions=decisions,
         golden_account=check_tables(tables, bars),
         gates=check_gates(parse_json(files[layout.GATES], layout.GATES), manifest["permission"]),
         figures=_object(files, layout.FIGURES),
@@ -304,9 +305,11 @@ def _execution(files: Mapping[str, bytes]) -> Execution:
     return execution
 
 
-def _needs(manifest: Mapping[str, Any], rule: DecisionRule, execution: Execution) -> tuple[str, ...]:
-    """What the manifest says that a runner must be able to do: exactly what rule and terms ask for."""
-    needed = needs_of(rule, execution)
+def _needs(
+    manifest: Mapping[str, Any], rule: DecisionRule, execution: Execution, decisions: Iterable[Mapping[str, Any]]
+) -> tuple[str, ...]:
+    """What the manifest says that a runner must be able to do: exactly what rule, terms and decisions ask for."""
+    needed = needs_of(rule, execution, decisions)
     if manifest["needs"] != list(needed):
         raise BundleError(f"{layout.MANIFEST} needs {manifest['needs']!r}, but rule and execution need {list(needed)}.")
     return needed

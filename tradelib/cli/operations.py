@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tradelib.cli.base import AsJson, app, say, show, tabulate
+from tradelib.cli.shares import by_stage
 from tradelib.errors import RunnerError
 
 __all__ = ["audit", "backup", "restore", "run", "settings", "venue"]
@@ -85,7 +86,7 @@ def run(
     ] = None,
     venue: Annotated[str | None, typer.Option(help="URL of the paper venue on this machine.")] = None,
     mode: Annotated[
-        str, typer.Option(help="paper, or live (needs a bundle that passed its evidence gates).")
+        str, typer.Option(help="paper. Live trading needs somebody who can halt it: --settings.")
     ] = "paper",
     exchange: Annotated[str, typer.Option(help="Dialect of the venue: binance, kraken or bitget.")] = "binance",
     journal: Annotated[Path, typer.Option(help="Journal of everything seen, decided and sent.")] = Path(
@@ -158,8 +159,7 @@ def _run_settings(path: Path, until: str | None, confirm_live: bool, quiet: bool
     from tradelib.live.fleet import run_bundles
     from tradelib.live.settings import load_settings
 
-    settings = load_settings(path)
-    _check_may_run([bundle.path for bundle in settings.bundles], settings.mode)
+    settings = by_stage(load_settings(path))
     report = _reporter(quiet, as_json)
     summary = run_bundles(settings, until=until, on_progress=report, confirm_live=confirm_live)
     if as_json:

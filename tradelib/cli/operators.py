@@ -12,7 +12,20 @@ import typer
 from tradelib.cli.base import AsJson, app, say, show, tabulate
 from tradelib.errors import RunnerError
 
-__all__ = ["acknowledge", "arm", "flatten", "halt", "health", "orders", "positions", "status", "stop", "token"]
+__all__ = [
+    "acknowledge",
+    "adjust",
+    "arm",
+    "flatten",
+    "halt",
+    "health",
+    "orders",
+    "positions",
+    "quality",
+    "status",
+    "stop",
+    "token",
+]
 
 _PANEL = "Operators"
 Url = Annotated[
@@ -158,8 +171,25 @@ def _halt_in_journal(folder: Path, scope: str, why: str, level: str) -> dict[str
     path = folder / "operations.sqlite"
     if not path.is_file():
         raise RunnerError(f"{folder} is not the folder of a runner: it has no operations.sqlite")
+    wanted, traded = Scope.parse(scope), _traded(folder)
+    if traded and not any(wanted.covers(*one) for one in traded):
+        told = ", ".join(f"bundle:{name} in symbol:{symbol}" for name, symbol in traded)
+        raise RunnerError(f"{wanted} covers nobody there, nothing was done; traded are {told}")
     with open_journal(path) as log:
-        return Latch(log).halt(Scope.parse(scope), f"{getpass.getuser()}@shell", why, level=Level(level)).as_dict()
+        return Latch(log).halt(wanted, f"{getpass.getuser()}@shell", why, level=Level(level)).as_dict()
+
+
+def _traded(folder: Path) -> list[tuple[str, str]]:
+    """Bundle and symbol of every journal in the folder of a runner."""
+    from tradelib.ledger import journal, open_journal
+
+    found = []
+    for path in sorted(folder.glob("*.sqlite")):
+        with open_journal(path, read_only=True) as log:
+            start = log.last(journal.START)
+        if start is not None:
+            found.append((start.body["name"], start.body["symbol"]))
+    return found
 
 
 def _tell(done: dict[str, Any], line: str, as_json: bool) -> None:
@@ -170,25 +200,62 @@ def _tell(done: dict[str, Any], line: str, as_json: bool) -> None:
 
 
 @app.command(rich_help_panel=_PANEL)
-def arm(
-    scope: ScopeArgument = "account", why: Why = None, yes: Yes = False, url: Url = None, as_json: AsJson = False
+def adjust(
+    asset: Annotated[str, typer.Argument(help="Currency or coin, as the venue names it: USDT, BTC.")],
+    amount: Annotated[str, typer.Argument(help="What came in; negative (after --) for what went out.")],
+    why: Why = None,
+    yes: Yes = False,
+    url: Url = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Lift a halt, after a look at what caused it. Role approve; halts are lifted one by one.
+    """Account for a deposit, a withdrawal or a gift, so that account and journals agree again. Role approve.
+
+    [cyan]tradelib adjust USDT 500 --why 'deposit of 3 March'[/cyan]
+
+    [cyan]tradelib adjust --why 'moved to the vault' -- BTC -0.25[/cyan]
+
+    No bundle is given it to trade with. A halt that the difference caused is lifted apart: tradelib arm.
+    """
+    reason = _reason(why, "adjust")
+    _confirm(f"Account for {amount} {asset}?", yes)
+    done = _client(url).post("/v1/adjust", asset=asset, amount=amount, why=reason)
+    _tell(done, f"{amount} {asset} is accounted for", as_json)
+
+
+@app.command(rich_help_panel=_PANEL)
+def arm(
+    scope: ScopeArgument = "account",
+    why: Why = None,
+    entry: Annotated[
+        list[int] | None, typer.Option(help="Only this halt of the scope, by its entry; may be repeated.")
+    ] = None,
+    yes: Yes = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Lift the halts of a scope, after a look at what caused them: those that it shows, and no other. Role approve.
 
     [cyan]tradelib arm account --why 'fixed the feed, checked positions'[/cyan]
+
+    [cyan]tradelib arm account --entry 17 --why 'balance explained'[/cyan]  one of several
     """
     client = _client(url)
-    holding = {found["scope"]: found for found in client.get("/v1/halts")["halts"]}
-    if scope not in holding:
-        told = f"halted are {', '.join(holding)}" if holding else "nothing is halted"
-        raise RunnerError(f"{scope} is not halted: {told}")
-    say(_halt_line(holding[scope]), aside=as_json)
+    halts = client.get("/v1/halts")["halts"]
+    holding = [found for found in halts if found["scope"] == scope]
+    if not holding:
+        told = ", ".join(dict.fromkeys(found["scope"] for found in halts))
+        raise RunnerError(f"{scope} is not halted: {f'halted are {told}' if told else 'nothing is halted'}")
+    lifted = [found for found in holding if not entry or found["number"] in entry]
+    for found in lifted:
+        say(_halt_line(found), aside=as_json)
     reason = _reason(why, "arm")
     _confirm(f"Let {scope} trade again?", yes)
-    done = client.post("/v1/arm", scope=scope, why=reason, number=holding[scope]["number"])
-    left = [other for other in holding if other != scope]
+    numbers = entry or [found["number"] for found in lifted]
+    done = client.post("/v1/arm", scope=scope, why=reason, numbers=numbers)
+    left = dict.fromkeys(found["scope"] for found in halts if found not in lifted)
     also = f"; still halted: {', '.join(left)}" if left else ""
-    _tell(done, f"{scope} may trade again{also}", as_json)
+    verb = f"{scope} is lifted of entry {', '.join(map(str, numbers))}" if scope in left else f"{scope} may trade again"
+    _tell(done, verb + also, as_json)
 
 
 @app.command(rich_help_panel=_PANEL)
@@ -228,13 +295,18 @@ def stop(
 
 @app.command(rich_help_panel=_PANEL)
 def acknowledge(
-    alert: Annotated[str, typer.Argument(help="Key of the alert, as status shows it; none: all of them.")] = "",
+    alert: Annotated[str, typer.Argument(help="Key of the alert, as status shows it; none: those that are open.")] = "",
     why: Why = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say that somebody is looking after an alert, so that it is not escalated further. Role operate."""
-    done = _client(url).post("/v1/acknowledge", alert=alert or None, why=_reason(why, "acknowledge"))
+    """Say that somebody is looking after an alert, so that it is not escalated further. Role operate.
+
+    Without a key: those that are open now, which it shows.
+    """
+    client, reason = _client(url), _reason(why, "acknowledge")
+    seen = [alert] if alert else client.get("/v1/alerts")["open"]
+    done = client.post("/v1/acknowledge", alerts=seen, why=reason) if seen else {"result": []}
     _tell(done, f"acknowledged: {', '.join(done['result']) or 'nothing was open'}", as_json)
 
 
@@ -269,3 +341,47 @@ def token(
     say(f"  export TRADELIB_CONTROL_TOKEN={secret}")
     say("for the environment of the runner, beside the entries of the others:")
     say(f"  TRADELIB_CONTROL_USERS='{entry}'")
+
+
+@app.command(rich_help_panel=_PANEL)
+def quality(
+    journal: Annotated[Path, typer.Argument(help="Journal of a bundle that a runner wrote (.sqlite).")],
+    by: Annotated[
+        str, typer.Option(help="symbol, side, kind, reason, status or benchmark; orders for every one of them.")
+    ] = "reason",
+    bundle: Annotated[
+        str | None, typer.Option(help="Folder or digest of its bundle: what research assumed beside what was paid.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What carrying out the decisions cost: delay, trading, missed orders and fees, which sum to the shortfall.
+
+    [cyan]tradelib quality runner/trend-BTC-USDT-0123456789ab.sqlite[/cyan]
+
+    Reads the journal while the runner writes it. Positive figures are lost money.
+    """
+    from tradelib.live.quality import execution_quality
+
+    costs = None
+    if bundle is not None:
+        from tradelib.cli.promotion import find_bundle
+
+        costs = find_bundle(bundle).execution.costs
+    found = execution_quality(journal, costs)
+    if as_json:
+        rows = found.orders.astype(object).where(found.orders.notna(), None).to_dict("records")
+        show({"summary": found.summary(), "orders": rows}, "", True)
+        return
+    say(found.sentence())
+    if len(found.orders):
+        frame = found.orders[list(_SHOWN)] if by == "orders" else found.by(by).reset_index()
+        tabulate(list(frame.columns), [[_cell(value) for value in row] for row in frame.to_numpy().tolist()])
+
+
+_SHOWN = ("time", "side", "reason", "status", "children", "filled", "arrival_price", "average_price", "shortfall_bps")
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    return "" if value != value else f"{value:,.6g}"

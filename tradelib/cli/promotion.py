@@ -10,6 +10,7 @@ import typer
 
 from tradelib.cli.base import AsJson, app, say, show, tabulate
 from tradelib.cli.research import Candidate, refresh, reproduce
+from tradelib.cli.shares import SettingsOption, tell_runner
 from tradelib.errors import BundleError, PromotionError
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def advance(
     journal: Annotated[Path, typer.Option(help="What its runner wrote in the stage it is in.")],
     why: Why,
     bars: Annotated[Path | None, typer.Option(help="Bars of the same market, to set research beside.")] = None,
+    runner: SettingsOption = None,
     key: KeyName = "local",
     as_json: AsJson = False,
 ) -> None:
@@ -119,10 +121,12 @@ def advance(
     breached = ledger.check(name, record, key=private)
     if breached:
         _agree(ledger, repair=True)
+        _tell(runner, breached[0].explanation)
         raise PromotionError(f"{name} {one.bundle[:12]} leaves {one.stage}: {breached[0].explanation}")
     moved = ledger.advance(name, one.bundle, record, key=private, why=why)
     show(_standing(moved), f"{name} moves up", as_json)
     _agree(ledger, repair=True)
+    _tell(runner, why)
 
 
 @app.command(rich_help_panel=_PANEL)
@@ -130,6 +134,7 @@ def rollback(
     name: Name,
     why: Why,
     to: Annotated[str | None, typer.Option(help="A bundle that was live before; default: the one before this.")] = None,
+    runner: SettingsOption = None,
     key: KeyName = "local",
     as_json: AsJson = False,
 ) -> None:
@@ -142,6 +147,7 @@ def rollback(
     champion = "none" if book.champion is None else book.champion.bundle
     show({"strategy": name, "live_bundle": champion}, "rolled back", as_json)
     _agree(ledger, repair=True)
+    _tell(runner, why)
 
 
 @app.command(rich_help_panel=_PANEL)
@@ -307,6 +313,11 @@ def find_bundle(text: str) -> Bundle:
     if len(found) != 1:
         raise BundleError(f"{text}: there is no such folder, and {len(found)} bundles in {store} have such a digest")
     return load_bundle(found[0], TrustStore())
+
+
+def _tell(runner: Path | None, why: str) -> None:
+    if runner is not None:
+        tell_runner(runner, why)
 
 
 def _sealed(root: Path, candidate: str) -> Bundle:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from tradelib.errors import LedgerError
@@ -34,15 +35,19 @@ __all__ = [
     "CANCEL",
     "CONFIG",
     "DECISION",
+    "ENDING",
     "EQUITY",
     "FILL",
     "FINAL_STATUSES",
+    "FLATTEN",
     "FOREIGN",
     "HALT",
     "INCIDENT",
     "INSTRUCTION",
     "INTENT",
     "LATCH",
+    "LIMITS",
+    "LISTING",
     "OPERATOR",
     "ORDER",
     "ORDER_STATUSES",
@@ -50,6 +55,7 @@ __all__ = [
     "RECONCILED",
     "REFUSAL",
     "SEGMENT",
+    "SHARES",
     "SNAPSHOT",
     "START",
     "STOP",
@@ -64,6 +70,7 @@ __all__ = [
     "equities",
     "fills",
     "halts",
+    "incomplete",
     "intents",
     "latches",
     "open_journal",
@@ -87,6 +94,7 @@ STOP = "stop"
 INSTRUCTION = "instruction"
 REFUSAL = "refusal"
 ARRIVAL = "arrival"
+ENDING = "ending"
 CANCEL = "cancel"
 TRIGGER = "trigger"
 FILL = "fill"
@@ -95,9 +103,13 @@ FOREIGN = "foreign"
 ADJUSTMENT = "adjustment"
 RECONCILED = "reconciled"
 LATCH = "latch"
+LIMITS = "limits"
+FLATTEN = "flatten"
+LISTING = "listing"
 OPERATOR = "operator"
 CONFIG = "config"
 PURSE = "purse"
+SHARES = "shares"
 SNAPSHOT = "snapshot"
 INCIDENT = "incident"
 SEGMENT = "segment"
@@ -131,6 +143,8 @@ VOCABULARY: Mapping[str, frozenset[str]] = {
     REFUSAL: frozenset({"time", "symbol", "leg", "rule", "reason"}),
     # The market when the order was decided to be sent: what execution quality is measured against.
     ARRIVAL: frozenset({"client_order_id", "at", "bid", "ask", "price"}),
+    # An instruction that was worked in children, and is over: "filled", "cancelled", "rejected" or "expired".
+    ENDING: frozenset({"time", "symbol", "leg", "status", "reason"}),
     # On the disk before the venue is asked to cancel.
     CANCEL: frozenset({"client_order_id", "reason"}),
     # The price of an order that the runner holds itself was reached; on the disk before the order is sent.
@@ -159,14 +173,24 @@ VOCABULARY: Mapping[str, frozenset[str]] = {
     # An operator accounts for a deposit, a withdrawal or another difference; amount is decimal text.
     ADJUSTMENT: frozenset({"asset", "amount", "by", "reason"}),
     RECONCILED: frozenset({"cycles", "differences", "healed", "halted"}),
-    # scope: "symbol", "bundle" or "account"; subject: which; engaged: False is the authorised act of re-arming.
+    # scope: "symbol", "bundle" or "account"; subject: which; engaged: False is the authorised act of re-arming, which
+    # lifts the entries that it names (`lifts`).
     LATCH: frozenset({"scope", "subject", "engaged", "reason", "by"}),
     OPERATOR: frozenset({"act", "subject", "reason", "by", "role"}),
     CONFIG: frozenset({"digest", "settings"}),
+    # What the venue says of the market, as decimal text: the lot, and the tick (None where it names none). The intents
+    # that follow have quantities and prices rounded to them.
+    LISTING: frozenset({"symbol", "step", "tick"}),
     # What a bundle is given to trade with (or loses): its purse is the sum of these and of its fills.
     PURSE: frozenset({"cash", "position", "capital", "share", "reason"}),
+    # What each bundle shall trade from now on, as a fraction of the capital by the bundle's digest; 0.0 withdraws it.
+    SHARES: frozenset({"shares", "by", "reason"}),
     # What a trader's book remembers right after the close of `time`: a restart goes on from there.
     SNAPSHOT: frozenset({"time", "state"}),
+    # The limits of the account after the close of the bar that opened at `time`: a restart goes on from there.
+    LIMITS: frozenset({"time", "state"}),
+    # Positions of a scope are to be closed; a restart goes on with it until an entry says that it is `done`.
+    FLATTEN: frozenset({"scope", "subject", "reason", "done"}),
     # What went wrong around trading: a silent stream, a revised bar, an open circuit breaker, a degradation.
     INCIDENT: frozenset({"what", "detail"}),
     # The first entry of a file that continues another: see `tradelib.ledger.segments`.
@@ -183,6 +207,7 @@ _KEYS = {
     INSTRUCTION: "instruction:{time}:{symbol}:{leg}",
     REFUSAL: "refusal:{time}:{symbol}:{leg}",
     ARRIVAL: "arrival:{client_order_id}",
+    ENDING: "ending:{time}:{symbol}:{leg}",
     CANCEL: "cancel:{client_order_id}",
     TRIGGER: "trigger:{client_order_id}",
     FILL: "fill:{client_order_id}:{trade_id}",
@@ -276,8 +301,22 @@ def cancels(journal: Ledger) -> list[dict[str, Any]]:
 
 
 def latches(journal: Ledger) -> dict[tuple[str, str], dict[str, Any]]:
-    """The newest word about each latch, by `(scope, subject)`; trading is off where `engaged` is True."""
-    return {(body["scope"], body["subject"]): body for body in bodies(journal, LATCH)}
+    """What holds of each latch, by `(scope, subject)`; trading is off where `engaged` is True.
+
+    The newest halt that was not lifted, else the lifting. A lifting names what it lifts; an old one lifts everything.
+    """
+    found: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
+    lifted: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry in journal.entries(LATCH):
+        place = entry.body["scope"], entry.body["subject"]
+        holding = found.setdefault(place, {})
+        if entry.body["engaged"]:
+            holding[entry.sequence] = entry.body
+            continue
+        lifted[place] = entry.body
+        for number in entry.body.get("lifts", list(holding)):
+            holding.pop(number, None)
+    return {place: next(reversed(holding.values()), lifted.get(place, {})) for place, holding in found.items()}
 
 
 def standing(journal: Ledger) -> dict[str, dict[str, Any]]:
@@ -305,6 +344,19 @@ def working(journal: Ledger) -> list[dict[str, Any]]:
         for intent in intents(journal)
         if stand.get(intent["client_order_id"], {}).get("status") in WORKING_STATUSES
     ]
+
+
+def incomplete(journal: Ledger) -> list[dict[str, Any]]:
+    """Final orders of which the fills do not add up to what the venue called filled: a trade was told late, or never.
+
+    Written as decimals: 0.1 and 0.2 make 0.3.
+    """
+    filled: dict[str, Decimal] = {}
+    for fill in fills(journal):
+        name = fill["client_order_id"]
+        filled[name] = filled.get(name, Decimal(0)) + Decimal(repr(fill["quantity"]))
+    final = [order for order in orders(journal) if order["status"] in FINAL_STATUSES and order["quantity"]]
+    return [one for one in final if abs(float(filled.get(one["client_order_id"], Decimal(0)))) < abs(one["quantity"])]
 
 
 def unresolved(journal: Ledger) -> list[dict[str, Any]]:

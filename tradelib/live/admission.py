@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
+import socket
+import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tradelib.bundle import Bundle, TrustStore, load_bundle, reproduce_golden, verify_runtime
 from tradelib.bundle.execution import NEEDS, PROVIDES
 from tradelib.errors import BundleError, RunnerError
 from tradelib.ledger import Ledger, journal
-from tradelib.live.connection import MODES
+from tradelib.ledger.segments import SegmentedLedger
+from tradelib.live.connection import MODES, credentials_from_environment
+from tradelib.live.dialects import dialect_of
 
-__all__ = ["PROVIDES", "admit_bundle", "admit_journal", "locked"]
+__all__ = ["PROVIDES", "account_lock", "admit_bundle", "admit_exits", "admit_journal", "locked"]
 
 
 def admit_bundle(
@@ -41,9 +47,35 @@ def admit_bundle(
     return bundle
 
 
+def admit_exits(bundle: Bundle, exchange: str) -> None:
+    """Refuse (`RunnerError`) exits and entries that `exchange` cannot hold itself, each by its name.
+
+    What the runner would have to hold instead sees the market only where the runner looks: it is not what was
+    researched, and it protects nothing while the runner is not there.
+    """
+    dialect, exits, scale_in = dialect_of(exchange), bundle.rule.exits, bundle.rule.scale_in
+    stops = [name for name in ("stop_loss", "trailing_stop", "break_even") if getattr(exits, name, None) is not None]
+    told = []
+    if "stop" not in dialect.order_kinds:
+        told += [f"{name} (it holds no stops under an order's own id)" for name in stops]
+        if scale_in is not None and scale_in.direction == "with":
+            told.append("scale_in with the move (it holds no stops under an order's own id)")
+    elif stops and exits is not None and exits.take_profit and not dialect.holds_oco:
+        told.append(f"take_profit beside {' and '.join(stops)} (it takes one offer for one holding, and no OCO pairs)")
+    if told:
+        raise RunnerError(
+            f"this bundle's rule needs what {exchange} does not hold: {'; '.join(told)}. Trade it on an exchange that "
+            "does, or seal it without"
+        )
+
+
 def admit_journal(log: Ledger, bundle: Bundle, mode: str) -> None:
-    """Refuse (`RunnerError`) a journal whose chain is broken, or that belongs to another bundle or mode."""
-    verdict = log.verify()
+    """Refuse (`RunnerError`) a journal whose chain is broken, or that belongs to another bundle or mode.
+
+    Of a journal that was rotated, the file that is written is verified, and that it continues the others; the whole is
+    what an audit verifies.
+    """
+    verdict = log.verify_newest() if isinstance(log, SegmentedLedger) else log.verify()
     if not verdict.ok:
         raise RunnerError(f"the journal is not trustworthy: {verdict.problem}. Keep it as evidence, start a new one")
     for start in journal.starts(log):
@@ -65,6 +97,31 @@ def locked(path: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise RunnerError(f"another runner writes {path.name}: stop it, or give this one its own journal") from None
+        yield
+
+
+@contextmanager
+def account_lock(venue_url: str | None, exchange: str) -> Iterator[None]:
+    """Hold the account of this key at this venue, on this machine, until the process ends or leaves.
+
+    Two runners with one key would not know of each other's orders. A socket that has a name and no file: it goes with
+    its process, and holds whatever folder or service either of them lives in. `RunnerError` if another one holds it.
+    """
+    key = credentials_from_environment(exchange).key
+    name = hashlib.sha256(f"{exchange}\n{venue_url or 'live'}\n{key}".encode()).hexdigest()[:40]
+    with ExitStack() as stack:
+        try:
+            if sys.platform == "linux":
+                holder = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC))
+                holder.bind(f"\0tradelib-account-{name}")
+            else:
+                path = Path(tempfile.gettempdir()) / f"tradelib-account-{name}.lock"
+                fcntl.flock(stack.enter_context(open(path, "a", encoding="ascii")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunnerError(
+                f"another runner on this machine trades with this key at {venue_url or exchange}: one account has one "
+                "runner; put the bundles into its settings, or give this one a key of another account"
+            ) from None
         yield
 
 

@@ -18,7 +18,7 @@ import queue
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -125,9 +125,10 @@ class AlertRules:
         wait = min(times, default=now + _WINDOW) - now
         return max(0.0, min(wait, 1.0 if self._flooded else _WINDOW))
 
-    def acknowledge(self, key: str | None = None) -> tuple[str, ...]:
-        """Somebody has seen the alerts of `key` (None: all): they are not escalated further. Returns which."""
-        seen = tuple(name for name in self.open if key in (None, name))
+    def acknowledge(self, keys: Iterable[str]) -> tuple[str, ...]:
+        """Somebody has seen the alerts of these `keys`: they are not escalated further. Returns which were open."""
+        wanted = set(keys)
+        seen = tuple(name for name in self.open if name in wanted)
         for name in seen:
             self._subjects[name].escalate_at = None
         return seen
@@ -218,10 +219,10 @@ class Alerter:
         except queue.Full:
             self.counts["lost"] += 1
 
-    def acknowledge(self, key: str | None = None) -> tuple[str, ...]:
-        """Stop the escalation of `key` (None: of all); returns what was open."""
+    def acknowledge(self, keys: Iterable[str]) -> tuple[str, ...]:
+        """Stop the escalation of `keys`; returns what of them was open."""
         with self._lock:
-            return self.rules.acknowledge(key)
+            return self.rules.acknowledge(keys)
 
     def close(self, seconds: float = 10.0) -> None:
         """Send what is queued, for at most so long, and end."""

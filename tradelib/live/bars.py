@@ -13,11 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from tradelib.bundle.trading.bar import Bar, iso_time
 from tradelib.bundle.window import HistoryWindow
 from tradelib.data.bars import COLUMNS, content_digest
 from tradelib.data.timeframes import parse_timeframe
@@ -34,36 +35,6 @@ PAGE = 1000
 
 class Contradiction(RunnerError):
     """The venue contradicts itself, the bundle or the contract of bars."""
-
-
-class Bar(NamedTuple):
-    """One bar as the venue states it; `milliseconds` is its open time since the epoch, UTC."""
-
-    milliseconds: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
-
-    @property
-    def time(self) -> str:
-        """Open time as the journal writes it, "2018-01-02T00:00:00+00:00"."""
-        return iso_time(self.milliseconds)
-
-    def body(self) -> dict[str, Any]:
-        """The journal's entry."""
-        return {"time": self.time, **dict(zip(COLUMNS, self[1:], strict=True))}
-
-    @classmethod
-    def from_body(cls, body: dict[str, Any]) -> Bar:
-        """The bar that `body` was written from."""
-        return cls(pd.Timestamp(body["time"]).value // 10**6, *(float(body[name]) for name in COLUMNS))
-
-
-def iso_time(milliseconds: int) -> str:
-    """ISO-8601 UTC text of a time in epoch milliseconds."""
-    return pd.Timestamp(milliseconds, unit="ms", tz="UTC").isoformat()
 
 
 class History:
@@ -196,6 +167,8 @@ class BarFeed:
         self._insistence = insistence
         self.price: float | None = None
         """The newest price that the venue showed: that of the bar which is forming."""
+        self.forming: Bar | None = None
+        """The newest bar that the venue showed, closed or not."""
 
     @property
     def last(self) -> Bar:
@@ -294,8 +267,16 @@ class BarFeed:
         page = await self._insistence.insist(question, f"bars of {self.symbol} {self.timeframe}")
         for before, bar in pairwise(page):
             self.kept.check_step(before, bar, self.symbol)
-        self.price = page[-1].close
+        self.see(page[-1])
         return page
+
+    async def glance(self) -> None:
+        """Ask how the newest bar stands; nothing is taken of it but price and volume."""
+        await self._patiently(lambda: self._page(self.last.milliseconds))
+
+    def see(self, forming: Bar) -> None:
+        """The newest bar as somebody else was told of it."""
+        self.forming, self.price = forming, forming.close
 
     def _take(self, bars: list[Bar]) -> list[Bar]:
         """Append closed bars to the history: all of them, or none."""

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from tradelib.errors import ParameterError, RunnerError
 from tradelib.live.connection import Verdict, describe_error, venue_verdict
+from tradelib.live.watchdog import HEARTBEAT, show_life
 
 __all__ = ["BreakerState", "Breakers", "CircuitBreaker", "Trip", "guard"]
 
@@ -153,7 +154,8 @@ class Breakers:
         """Wait until `endpoint` may be asked; its breaker, which must be told how that ended."""
         breaker = self.of(endpoint)
         while not breaker.admits():
-            await self._sleep(max(breaker.wait, 0.001))
+            show_life()
+            await self._sleep(min(max(breaker.wait, 0.001), HEARTBEAT / 4.0))
         return breaker
 
 

@@ -4,7 +4,7 @@
 |---|---|---|---|
 | `GET /v1/status`, `/v1/orders`, `/v1/positions`, `/v1/halts`, `/v1/alerts`, `/metrics` | yes | yes | yes |
 | `POST /v1/halt`, `/v1/flatten`, `/v1/stop`, `/v1/acknowledge` | | yes | yes |
-| `POST /v1/arm` | | | yes |
+| `POST /v1/arm`, `/v1/adjust` | | | yes |
 
 `GET /healthz` and `/readyz` need no token and tell nothing but yes or no. What makes the account safer (halt, flatten,
 stop) is done even where the journal cannot be written; what makes it less safe (arm) is not.
@@ -20,6 +20,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from tradelib.errors import LedgerError, RunnerError, TradelibError
@@ -30,6 +31,7 @@ from tradelib.live.logs import lines_lost
 from tradelib.live.sdnotify import keep_notifying
 from tradelib.live.settings import ControlSettings, Policy
 from tradelib.live.users import Role, User, Users
+from tradelib.live.watchdog import HEARTBEAT
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -116,8 +118,12 @@ class Operable(Protocol):
         """Halt `scope` (`Latch.halt`) and cancel its resting orders that add to a position."""
         ...
 
-    async def arm(self, scope: Scope, who: str, role: str, why: str, number: int | None) -> Halt:
-        """Lift the halt of `scope` (`Latch.arm`)."""
+    async def arm(self, scope: Scope, who: str, role: str, why: str, numbers: Sequence[int]) -> Sequence[Halt]:
+        """Lift the halts of `scope` with these numbers (`Latch.arm`)."""
+        ...
+
+    async def adjust(self, asset: str, amount: Decimal, who: str, why: str) -> Mapping[str, str]:
+        """Account for `amount` that came to the account (negative: left it) and was no trade: a deposit, a gift."""
         ...
 
     async def flatten(self, scope: Scope, who: str, why: str) -> Mapping[str, Any]:
@@ -163,10 +169,11 @@ ENDPOINTS = (
     Endpoint("POST", "/v1/stop", Role.OPERATE, "_stop"),
     Endpoint("POST", "/v1/acknowledge", Role.OPERATE, "_acknowledge"),
     Endpoint("POST", "/v1/arm", Role.APPROVE, "_arm"),
+    Endpoint("POST", "/v1/adjust", Role.APPROVE, "_adjust"),
 )
 
-_HEARTBEAT = 60.0
-"""Seconds without a sign of life of some task after which the process counts as hung."""
+_DIGITS = 20
+"""Of an amount, before and behind the point."""
 _LONGEST = 500
 """Characters of a reason."""
 
@@ -231,7 +238,7 @@ class ControlServer:
             self._server = None
 
     def _is_alive(self) -> bool:
-        return self.runner.status().heartbeat < _HEARTBEAT
+        return self.runner.status().heartbeat < HEARTBEAT
 
     def _is_ready(self) -> bool:
         return self.runner.status().phase == "running" and self._is_alive()
@@ -319,28 +326,38 @@ class ControlServer:
         return await self._act(user, "stop", None, why, lambda: self.runner.stop(policy, user.name, why))
 
     async def _acknowledge(self, user: User, asked: _Asked) -> Any:
-        key, why = asked.text("alert", ""), asked.why()
+        keys, why = asked.alerts(), asked.why()
         asked.check_all_read()
 
         async def acknowledge() -> Any:
-            return list(self.alerts.acknowledge(key or None)) if self.alerts is not None else []
+            return list(self.alerts.acknowledge(keys)) if self.alerts is not None else []
 
         return await self._act(user, "acknowledge", None, why, acknowledge)
 
     # What approvers may do
 
     async def _arm(self, user: User, asked: _Asked) -> Any:
-        scope, why, number = asked.scope(), asked.why(), asked.number()
+        scope, why, numbers = asked.scope(), asked.why(), asked.numbers()
         asked.check_all_read()
-        holding = [halt for halt in self.runner.status().halts if halt.scope == scope]
-        if self.settings.four_eyes and any(halt.who == user.name for halt in holding):
+        lifted = [halt for halt in self.runner.status().halts if halt.scope == scope and halt.number in numbers]
+        if self.settings.four_eyes and any(halt.who == user.name for halt in lifted):
             raise Refused(403, f"{user.name} halted {scope}: somebody else must look at it and arm it (four_eyes)")
         role = user.role.name.lower()
 
-        async def arm() -> Halt:
-            return await self.runner.arm(scope, user.name, role, why, number)
+        async def arm() -> list[dict[str, Any]]:
+            return [halt.as_dict() for halt in await self.runner.arm(scope, user.name, role, why, numbers)]
 
         return await self._act(user, "arm", scope, why, arm, must_be_written=True)
+
+    async def _adjust(self, user: User, asked: _Asked) -> Any:
+        asset, amount, why = asked.text("asset"), asked.amount(), asked.why()
+        asked.check_all_read()
+
+        async def adjust() -> Any:
+            return await self.runner.adjust(asset, amount, user.name, why)
+
+        told = f"{why} ({amount:+f} {asset})"
+        return await self._act(user, "adjust", None, told, adjust, must_be_written=True)
 
     async def _act(
         self,
@@ -358,8 +375,6 @@ class ControlServer:
         what = f"{act} {scope}" if scope is not None else act
         level = logging.INFO if act == "acknowledge" else logging.WARNING
         logger.log(level, "%s asks to %s: %s", user.name, what, why, extra={"alert": f"operator:{act}"})
-        if self.alerts is not None and act != "acknowledge":
-            self.alerts.acknowledge()  # somebody is there
         try:
             done = await do()
         except TradelibError as error:
@@ -420,17 +435,33 @@ class _Asked(dict[str, Any]):
             raise Refused(400, f"'level' is {value!r}: use 'reduce' (exits pass) or 'stop' (nothing passes)")
         return Level(value)
 
+    def amount(self) -> Decimal:
+        try:
+            value = Decimal(self.text("amount"))
+        except InvalidOperation:
+            value = Decimal("nan")
+        if not value.is_finite() or not value or not -_DIGITS < value.adjusted() < _DIGITS:
+            raise Refused(400, "'amount' must be a decimal number as text, positive for what came in, such as '-12.5'")
+        return value
+
     def policy(self) -> Policy | None:
         value = self.text("policy", "")
         if value not in ("", "keep", "cancel", "flatten"):
             raise Refused(400, f"'policy' is {value!r}: use 'keep', 'cancel' or 'flatten'")
         return value or None  # type: ignore[return-value]  # checked above
 
-    def number(self) -> int | None:
-        value = self.pop("number", None)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise Refused(400, "'number' must be the entry of the halt, as status shows it")
-        return value
+    def numbers(self) -> tuple[int, ...]:
+        value = self.pop("numbers", None)
+        there = isinstance(value, list) and bool(value)
+        if not there or not all(isinstance(one, int) and not isinstance(one, bool) for one in value):
+            raise Refused(400, "'numbers' must list the entries of the halts that were looked at, as status shows them")
+        return tuple(value)
+
+    def alerts(self) -> tuple[str, ...]:
+        value = self.pop("alerts", None)
+        if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
+            raise Refused(400, "'alerts' must list the keys of the alerts that were seen, as status shows them")
+        return tuple(value)
 
     def check_all_read(self) -> None:
         if self:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tradelib.errors import RunnerError
@@ -27,6 +28,8 @@ __all__ = ["AlignedPace", "FixedPace", "MarketData", "Pace", "StreamPace", "Stre
 Tell = Callable[[str, str], None]
 """Hears of an incident: what happened in a word or two, and the details."""
 
+_PRICES = 1_000
+"""Prices of each stream that are kept for whoever looks at them next."""
 _SEEN = 4
 """Bars that are remembered of each stream: the forming one and those that were just closed."""
 
@@ -141,6 +144,9 @@ class _Seen:
     bars: dict[int, Bar]
     moved: asyncio.Event
     silent: bool = False
+    count: int = 0
+    """Prices that were shown so far; the newest ones are kept."""
+    prices: deque[float] = field(default_factory=lambda: deque(maxlen=_PRICES))
 
     @property
     def newest(self) -> int:
@@ -190,6 +196,24 @@ class Streams:
     def newest(self, symbol: str, timeframe: str) -> int:
         """Open time (epoch ms) of the newest bar that the stream showed; -1 before the first."""
         return self._seen[symbol, timeframe].newest
+
+    def forming(self, symbol: str, timeframe: str) -> Bar | None:
+        """The newest bar that the stream showed; None before the first, and while it is silent."""
+        seen = self._seen[symbol, timeframe]
+        return None if seen.silent else seen.bars.get(seen.newest)
+
+    def prices(self, symbol: str, timeframe: str, after: int) -> tuple[int, list[float]]:
+        """How many prices were shown so far, and those after the first `after`, as they came."""
+        seen = self._seen[symbol, timeframe]
+        fresh = min(seen.count - after, len(seen.prices))
+        return seen.count, list(seen.prices)[len(seen.prices) - fresh :] if fresh > 0 else []
+
+    async def wait_price(self, symbol: str, timeframe: str, after: int) -> None:
+        """Until more than `after` prices were shown."""
+        seen = self._seen[symbol, timeframe]
+        while seen.count <= after:
+            seen.moved.clear()
+            await seen.moved.wait()
 
     def is_silent(self, symbol: str, timeframe: str) -> bool:
         """True while nothing is heard of this stream."""
@@ -277,6 +301,8 @@ class Streams:
                 seen.bars.setdefault(bar.milliseconds, bar)
             else:
                 seen.bars[bar.milliseconds] = bar
+                seen.prices.append(bar.close)
+                seen.count += 1
             fresh = True
         for old in sorted(seen.bars)[:-_SEEN]:
             del seen.bars[old]

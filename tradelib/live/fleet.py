@@ -16,17 +16,22 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from tradelib.bundle import Bundle, TrustStore
 from tradelib.data.timeframes import parse_timeframe
-from tradelib.errors import RunnerError
-from tradelib.ledger import journal
+from tradelib.errors import LedgerError, RunnerError
+from tradelib.ledger import Ledger, journal
 from tradelib.live.account import fetch_balances
-from tradelib.live.admission import admit_bundle, admit_journal, locked
+from tradelib.live.account_stream import AccountStream
+from tradelib.live.admission import account_lock, admit_bundle, admit_exits, admit_journal, locked
+from tradelib.live.closing import Closing
 from tradelib.live.connection import describe_error, make_client
 from tradelib.live.control import RunnerStatus, TraderStatus
 from tradelib.live.deadman import DeadMan
+from tradelib.live.execution.schedules import Schedule
 from tradelib.live.feeds import Streams
 from tradelib.live.guardian import Guardian, measure_skew
 from tradelib.live.journals import TraderJournal, journal_path, room_for
@@ -36,13 +41,16 @@ from tradelib.live.orders import OrderState
 from tradelib.live.patience import Patience
 from tradelib.live.purse import check_shares
 from tradelib.live.reconcile import Reconciler
+from tradelib.live.retired import Retired, retired_journals, retired_purse
 from tradelib.live.runner import block_on, epoch, signals, start_body, within
 from tradelib.live.settings import Policy, RunnerSettings
+from tradelib.live.shares import Shares
 from tradelib.live.summary import FleetSummary, Step, summarise
 from tradelib.live.supervisor import Seat, Supervisor
 from tradelib.live.trader import Funding, Trader, Wire
-from tradelib.live.watchdog import Silence, Watchdog
+from tradelib.live.watchdog import HEARTBEAT, Silence, Watchdog
 from tradelib.live.wire import WRITERS, connect, make_pace, make_streams, make_wire
+from tradelib.live.worked import schedule_of
 
 __all__ = ["Fleet", "run_bundles"]
 
@@ -56,7 +64,8 @@ class Fleet:
     """Trades admitted `bundles` as `settings` say; it is what operators steer (`tradelib.live.control.Operable`).
 
     until: open time of the last bar to decide on. restarts: how often in a row a trader is started again after the
-    venue did not answer. reconcile_seconds: pause between two reconciliations. on_progress: called with each decided
+    venue did not answer. reconcile_seconds: pause between two reconciliations; rotation_seconds: between two looks at
+    the size of the journals. on_progress: called with each decided
     bar, and the trader's name. Raises `RunnerError` for bundles and settings that do not fit together.
     """
 
@@ -70,14 +79,18 @@ class Fleet:
         patience: Patience | None = None,
         restarts: int = 5,
         reconcile_seconds: float = 60.0,
+        rotation_seconds: float = 30.0,
     ) -> None:
         self.bundles, self.settings = list(bundles), settings
         self.patience = patience or Patience()
         _check(self.bundles, settings)
+        for bundle in self.bundles:
+            admit_exits(bundle, settings.exchange)
         self._until = epoch(until)
         self._progress = on_progress
         self._restarts = restarts
         self._reconcile_seconds = reconcile_seconds
+        self._rotation_seconds = rotation_seconds
         self._stopping = asyncio.Event()
         self._reason = ""
         self._policy: Policy = settings.shutdown.policy
@@ -89,8 +102,13 @@ class Fleet:
 
     @property
     def is_polled(self) -> bool:
-        """Whether the traders take turns in rounds: see the module."""
+        """Whether the venue's clock may move because it is asked for bars: see the module."""
         return self.settings.mode == "paper" and self.settings.feed.kind == "poll"
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether the traders take turns in rounds, or each goes at its own pace, as it does live."""
+        return self.is_polled and self.settings.feed.turns == "rounds"
 
     def end(self, reason: str) -> None:
         """Ask for an orderly end: what is being decided is finished first. To be called in the runner's own thread."""
@@ -105,6 +123,7 @@ class Fleet:
         room_for(len(self.bundles) + 1)
         async with AsyncExitStack() as stack:
             stack.enter_context(locked(self.settings.operations_path))
+            stack.enter_context(account_lock(self.settings.venue, self.settings.exchange))
             self.operations = stack.enter_context(Operations.open(self.settings))
             self.wire = await self._wired(stack)
             self.streams = self._streamed()
@@ -142,13 +161,26 @@ class Fleet:
         return streams
 
     async def _trade(self, stack: AsyncExitStack) -> None:
-        capital = await self._capital()
+        retired = self._look_at_retired(stack)
+        capital = await self._capital() + sum(one.result for one in retired)
         self.seats = [
-            self._seat(stack, bundle, share, capital)
-            for bundle, share in zip(self.bundles, self.settings.shares, strict=True)
+            self._seat(stack, bundle, share, capital, schedule_of(told.execution))
+            for bundle, share, told in zip(self.bundles, self.settings.shares, self.settings.bundles, strict=True)
+            if share or journal_path(self.settings.folder, bundle).exists()
         ]
+        self._check_seats()
+        given = dict(zip((bundle.digest for bundle in self.bundles), self.settings.shares, strict=True))
+        self.shares = Shares(self.operations, self.seats, given, capital)
+        self.closing = Closing(self.operations, self.seats, self.wire, self._tell)
+        terms: dict[str, Any] = {"patience": 0.0} if self.takes_turns else {}
         self.guardian = Guardian(
-            self.operations, self.seats, capital, live=self.settings.mode == "live", flatten=self._flatten_everything
+            self.operations,
+            self.seats,
+            capital + sum(one.held for one in retired),
+            live=self.settings.mode == "live",
+            flatten=lambda reason: self.closing.flatten(Scope("account"), reason),
+            enforce=self.closing.enforce,
+            **terms,
         )
         self.supervisor = Supervisor(
             self.seats,
@@ -156,8 +188,10 @@ class Fleet:
             self._stopping,
             restarts=self._restarts,
             watchdog=self._watchdog,
-            before_acts=self.guardian.close,
+            before_acts=self._before_acts,
             between_rounds=self._reconcile_when_due,
+            on_bar=self.guardian.hear,
+            on_end=self._end_of,
         )
         if self.settings.control.port is not None:
             self.control = await stack.enter_async_context(self.operations.control(self))
@@ -167,14 +201,25 @@ class Fleet:
         gc.freeze()  # what lives as long as the process need not be looked through again: pauses stay short
         self._phase = "stopping" if self._stopping.is_set() else "running"
         deadline = self.settings.shutdown.seconds
-        work = self.supervisor.rounds() if self.is_polled else self.supervisor.freely()
+        work = self.supervisor.rounds() if self.takes_turns else self.supervisor.freely()
         await within(work, self._stopping, deadline)
         self._reason = self._reason or self._natural_end()
         if self._stopping.is_set():
-            await within(self._wind_down(self._policy), None, deadline)
+            await self._wind_down(self._policy)
         self._write_ends()
 
-    def _seat(self, stack: AsyncExitStack, bundle: Bundle, share: float, capital: float) -> Seat:
+    def _check_seats(self) -> None:
+        if not self.seats:
+            raise RunnerError("no bundle has a share of the capital: there is nothing to trade, and nothing to wind up")
+
+    async def _before_acts(self) -> None:
+        """What is settled before decisions: shares that changed, and the limits of the account."""
+        await self.shares.apply()
+        await self.guardian.close()
+
+    def _seat(
+        self, stack: AsyncExitStack, bundle: Bundle, share: float, capital: float, schedule: Schedule | None
+    ) -> Seat:
         path = journal_path(self.settings.folder, bundle)
         stack.enter_context(locked(path))
         log = stack.enter_context(TraderJournal(path))
@@ -194,7 +239,10 @@ class Fleet:
                 probing=self.is_polled,
                 streams=self.streams,
                 gate=lambda trader, order: self.guardian.gate(trader, order),
+                regate=lambda trader, order: self.guardian.again(trader, order),
                 progress=self._told(bundle),
+                schedule=schedule,
+                look_seconds=self.settings.feed.poll_seconds,
             )
 
         return Seat(make, log)
@@ -208,6 +256,17 @@ class Fleet:
                 self._progress(name, step)
 
         return told
+
+    def _look_at_retired(self, stack: AsyncExitStack) -> list[Retired]:
+        """What bundles that are traded no more left on the account; their journals go on to explain it."""
+        current = [journal_path(self.settings.folder, bundle) for bundle in self.bundles]
+        paths = retired_journals(self.settings.folder, current)
+        self._retired = [stack.enter_context(TraderJournal(path, read_only=True)) for path in paths]
+        found = [purse for purse in map(retired_purse, self._retired) if purse is not None]
+        for one in found:
+            if one.position:
+                self._tell("retired", f"{one.name} {one.symbol} is traded no more, and holds {one.position:g}")
+        return found
 
     async def _capital(self) -> float:
         """Quote currency of the account when the runner first saw it."""
@@ -227,8 +286,11 @@ class Fleet:
     def _write_ends(self) -> None:
         for seat in self.seats:
             if seat.failure is None:
-                journal.record(seat.log, journal.STOP, reason=self._reason)
-        journal.record(self.operations.log, journal.STOP, reason=self._reason)
+                try:
+                    journal.record(seat.log, journal.STOP, reason=self._reason)
+                except LedgerError as error:
+                    self._tell("journal", f"{seat.name}: its end could not be written: {error}")
+        self.operations.note(journal.STOP, reason=self._reason)
         if self.seats and all(seat.failure is not None for seat in self.seats):
             told = "; ".join(f"{seat.name}: {seat.problem}" for seat in self.seats)
             raise RunnerError(f"every trader is halted: {told}")
@@ -248,17 +310,26 @@ class Fleet:
             [listing for listing in markets.values() if listing is not None],
             self.wire.insistence,
             dialect=self.wire.dialect,
+            retired=self._retired,
         )
         self._reconciled_at = -self._reconcile_seconds
         await self._reconcile_when_due()
         self._help("watchdog", lambda: self._watchdog.keep(self._silent, 1.0))
+        self._help("halts", self.closing.keep)
+        self.closing.resume()
         if self.settings.mode == "live":
             await self._look_at_clock()
             self._help("clock", self._keep_clock)
-        if not self.is_polled:
+        if not self.takes_turns:
             self._help("reconciliation", self._keep_reconciling)
+        self._help("rotation", self._keep_rotating)
+        if self.streams is not None:
+            self.account_stream = AccountStream(
+                self.streams.client, self.wire.insistence, lambda: [seat.trader for seat in self.seats], self._tell
+            )
+            self._help("account stream", self.account_stream.keep)
         if self.settings.journal.backup is not None:
-            journals = [seat.log.path for seat in self.seats]
+            journals = [seat.log.base for seat in self.seats]
             self._help("backup", lambda: self.operations.keep_backups(journals))
         if self.settings.dead_man_seconds is not None:
             self._dead_man = DeadMan(self._switch, self.settings.dead_man_seconds, self._is_alive)
@@ -281,6 +352,8 @@ class Fleet:
         for task in self._helpers:
             task.cancel()
         await asyncio.gather(*self._helpers, return_exceptions=True)
+        if hasattr(self, "closing"):
+            await self.closing.end()
         if self.streams is not None:
             await self.streams.stop()
 
@@ -299,6 +372,21 @@ class Fleet:
             await asyncio.sleep(self._reconcile_seconds)
             await self.guardian.reconcile(self._reconciler)
 
+    async def _keep_rotating(self) -> None:
+        while True:
+            await self.rotate_when_large()
+            await asyncio.sleep(self._rotation_seconds)
+
+    async def rotate_when_large(self) -> int:
+        """Go on in a new file where a trader's journal has grown too large; how many did. Closed files are verified."""
+        most, rotated = self.settings.journal.rotate_megabytes * 1e6, 0
+        for seat in self.seats:
+            if seat.failure is None and seat.trader.started and seat.log.size() > most:
+                closed = await seat.trader.rotate()
+                await asyncio.to_thread(_verify_closed, closed)
+                rotated += 1
+        return rotated
+
     async def _keep_clock(self) -> None:
         while True:
             await asyncio.sleep(_SKEW_SECONDS)
@@ -311,7 +399,7 @@ class Fleet:
         await self.wire.dialect.keep_alive(self.wire.client, round(seconds * 1000))
 
     def _is_alive(self) -> bool:
-        return self._watchdog.slowest < max(seat.trader.feed.kept.step for seat in self.seats) / 1e3 * 3.0
+        return self._watchdog.slowest < HEARTBEAT
 
     def _silent(self, silence: Silence) -> None:
         self._tell("silence", str(silence))
@@ -319,41 +407,22 @@ class Fleet:
     def _tell(self, what: str, detail: str) -> None:
         """An incident: in the account's journal, in the log, and so wherever alerts go."""
         logger.warning("%s: %s", what, detail)
-        journal.record(self.operations.log, journal.INCIDENT, what=what, detail=detail)
+        self.operations.note(journal.INCIDENT, what=what, detail=detail)
 
     # The end ----------------------------------------------------------------------------------------------------------
 
     async def _wind_down(self, policy: Policy) -> None:
-        """What the policy says, for everybody at once; who fails is named, and the others finish."""
-        seats = [seat for seat in self.seats if seat.failure is None]
-        results = await asyncio.gather(
-            *(seat.trader.wind_down(policy, f"shutdown: {self._reason}") for seat in seats), return_exceptions=True
-        )
-        for seat, result in zip(seats, results, strict=True):
-            if isinstance(result, BaseException):
-                self._tell("shutdown", f"{seat.name}: {policy} failed: {describe_error(result)}")
+        """What the policy says, for every seat at once; who is not done within the deadline is named."""
+        for seat in self.seats:
+            seat.trader.abandon()
+        await self.closing.end()
+        await self.closing.wind_down(policy, f"shutdown: {self._reason}", self.settings.shutdown.seconds)
         if hasattr(self, "_dead_man") and policy == "keep":
             await self._dead_man.disarm()
 
-    async def _flatten_everything(self, reason: str) -> None:
-        await self._flatten_scope(Scope("account"), reason)
-
-    async def _flatten_scope(self, scope: Scope, reason: str) -> dict[str, Any]:
-        seats = [seat for seat in self._covered(scope) if seat.trader.started]
-        results = await asyncio.gather(
-            *(seat.trader.wind_down("flatten", reason) for seat in seats), return_exceptions=True
-        )
-        told: dict[str, Any] = {}
-        for seat, result in zip(seats, results, strict=True):
-            if isinstance(result, BaseException):
-                told[seat.name] = describe_error(result)
-                self._tell("flatten", f"{seat.name}: {told[seat.name]}")
-            else:
-                told[seat.name] = [f"{report.client_order_id} {report.state.value}" for report in result]
-        return told
-
-    def _covered(self, scope: Scope) -> list[Seat]:
-        return [seat for seat in self.seats if scope.covers(seat.trader.bundle.name, seat.trader.symbol)]
+    async def _end_of(self, seat: Seat) -> None:
+        """A trader has ended for good."""
+        await self.closing.after_end_of(seat, self._policy)
 
     # What operators see and do ----------------------------------------------------------------------------------------
 
@@ -423,19 +492,40 @@ class Fleet:
 
     async def halt(self, scope: Scope, who: str, why: str, level: Level) -> Halt:
         """Halt `scope` and cancel its resting orders that add to a position."""
-        halt = self.operations.latch.halt(scope, who, why, level=level)
-        for seat in self._covered(scope):
-            await seat.trader.withdraw_entries(f"halted by {who}: {why}")
-        return halt
+        self.closing.covered(scope)
+        try:
+            return self.operations.latch.halt(scope, who, why, level=level)
+        finally:  # where the disk refuses it holds all the same
+            for halt in self.operations.latch.of(scope):
+                await self.closing.enforce(halt)
 
-    async def arm(self, scope: Scope, who: str, role: str, why: str, number: int | None) -> Halt:
-        """Lift the halt of `scope`."""
-        return self.operations.latch.arm(scope, who, role, why, number=number)
+    async def adjust(self, asset: str, amount: Decimal, who: str, why: str) -> dict[str, str]:
+        """Account for what came to the account or left it, in the journal that reconciliation reads."""
+        known = {name for market in self._reconciler.markets.values() for name in (market.base, market.quote)}
+        if asset not in known:
+            raise RunnerError(f"{asset!r} is not traded here: name one of {', '.join(sorted(known))}")
+        self._reconciler.adjust(asset, amount, by=who, reason=why)
+        return {asset: format(amount, "f")}
+
+    async def arm(self, scope: Scope, who: str, role: str, why: str, numbers: Sequence[int]) -> Sequence[Halt]:
+        """Lift the halts of `scope` with these numbers; where none is left, what was being closed is closed no more."""
+        lifted = self.operations.latch.arm(scope, who, role, why, numbers=numbers)
+        if not self.operations.latch.of(scope):
+            self.closing.forget(scope, f"armed by {who}: {why}")
+        return lifted
 
     async def flatten(self, scope: Scope, who: str, why: str) -> Mapping[str, Any]:
-        """Halt `scope` (level "reduce"), cancel its orders, and close its positions; what was sent, by trader."""
-        self.operations.latch.halt(scope, who, why, level=Level.REDUCE)
-        return await self._flatten_scope(scope, f"flattened by {who}: {why}")
+        """Halt `scope` (level "reduce"), cancel its orders, and close its positions; what was sent, by trader.
+
+        Who is not flat then is named with the reason, and tried again.
+        """
+        self.closing.covered(scope)
+        try:
+            self.operations.latch.halt(scope, who, why, level=Level.REDUCE)
+        except LedgerError as error:  # it holds in this process: closing goes on
+            logger.error("a halt could not be journalled, and holds: %s", error, extra={"alert": "journal"})
+        outcome = await self.closing.flatten(scope, f"flattened by {who}: {why}")
+        return {**outcome.sent, **{name: f"NOT FLAT, tried again: {problem}" for name, problem in outcome.left.items()}}
 
     async def stop(self, policy: Policy | None, who: str, why: str) -> None:
         """Ask for an orderly end under `policy`; returns before it has come."""
@@ -478,6 +568,14 @@ def run_bundles(
     return block_on(supervised)
 
 
+def _verify_closed(path: Path) -> None:
+    """A file that was continued is never written again, and no start verifies it anew: it is verified here."""
+    with Ledger(path, read_only=True) as closed:
+        verdict = closed.verify()
+    if not verdict.ok:
+        raise RunnerError(f"{path.name} was closed and does not stand: {verdict.problem}")
+
+
 def _check(bundles: Sequence[Bundle], settings: RunnerSettings) -> None:
     if len(bundles) != len(settings.bundles):
         raise RunnerError(f"{len(bundles)} bundles for {len(settings.bundles)} in the settings")
@@ -488,4 +586,4 @@ def _check(bundles: Sequence[Bundle], settings: RunnerSettings) -> None:
         raise RunnerError(f"the bundles trade in {', '.join(quotes)}: an account has one cash, run a runner for each")
     if settings.mode == "paper" and settings.feed.fallback:
         raise RunnerError("paper mode reaches this machine only: a fallback for market data is for live mode")
-    check_shares(settings.shares)
+    check_shares([share for share in settings.shares if share])

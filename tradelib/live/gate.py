@@ -24,7 +24,7 @@ from tradelib.risk.monitor import ClosedTrade, LimitMonitor, Verdict
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tradelib.live.instructions import Instruction
+    from tradelib.bundle.trading.instructions import Instruction
     from tradelib.risk import Limits
 
 __all__ = ["CAUSES", "AccountLimits", "GateVerdict", "GateView", "OrderRate", "judge"]
@@ -83,14 +83,14 @@ def judge(
     """The first objection to `order`, or a verdict that allows it.
 
     `limits` is asked last, with the signed quantity, and only for an order that nothing else forbids: an order that it
-    allows counts in the book that the next one is judged against.
+    allows counts in the book that the next one is judged against. What only reduces it is told of, whatever it says.
     """
     for ask in _QUESTIONS:
         objection = ask(order, view, settings)
         if objection is not None:
             return objection
     verdict = None if limits is None else limits(order.signed)
-    if verdict is None or verdict.allowed:
+    if verdict is None or verdict.allowed or order.reduces:
         return PASSED
     return GateVerdict(False, "limits", verdict.figure, verdict.threshold, verdict.summary())
 
@@ -202,13 +202,15 @@ class AccountLimits:
     """The engine's limits over everything that the account trades, one close at a time.
 
     `symbols`: all of them, in a fixed order; `cash`: the account at the start. Feed `close` once per bar of the
-    account's timeframe, when all symbols have closed it; then `judge` per order, reducing ones first.
+    account's timeframe, before anybody decides on it; then ask per order, reducing ones first. Until it was measured,
+    nothing that adds to a position is allowed.
     """
 
     def __init__(
         self, limits: Limits, symbols: Sequence[str], cash: float, *, timeframe: str, calendar: str = "24/7"
     ) -> None:
         self.monitor = LimitMonitor(limits, symbols, cash, timeframe=timeframe, calendar=calendar)
+        self.measured = False
 
     def close(
         self,
@@ -219,8 +221,30 @@ class AccountLimits:
         risks: Mapping[str, float] | None = None,
     ) -> tuple[Verdict, ...]:
         """What tripped at this close. `history`: closes, a column per symbol, `monitor.bars_needed` rows or more."""
-        return self.monitor.close(history, equity, positions, trades, risks)
+        self.measured = False
+        tripped = self.monitor.close(history, equity, positions, trades, risks)
+        self.measured = True
+        return tripped
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `monitor.state` told, whatever symbols were traded then; `resume` or `close` comes next."""
+        names, rows = list(state["names"]), state["symbols"]
+        width = len(rows) // max(len(names), 1)
+        fresh = self.monitor.state()["symbols"]
+        moved = []
+        for place, symbol in enumerate(self.monitor.symbols):
+            table, at = (rows, names.index(symbol)) if symbol in names else (fresh, place)
+            moved += table[at * width : (at + 1) * width]
+        self.monitor.restore({**state, "names": list(self.monitor.symbols), "symbols": moved})
+
+    def resume(self, history: pd.DataFrame, equity: float, positions: Mapping[str, float], *, orders: int = 0) -> None:
+        """Stand at the close that was taken last before a restart: see `LimitMonitor.resume`."""
+        self.monitor.resume(history, equity, positions, orders=orders)
+        self.measured = True
 
     def asks(self, symbol: str, risk: float | None = None) -> Callable[[float], Verdict]:
         """The question that `judge` puts last, for an order in `symbol`."""
+        if not self.measured:
+            why = "the account's limits have not been measured yet"
+            return lambda _: Verdict(False, symbol, "unmeasured", reason=why)
         return lambda quantity: self.monitor.judge(symbol, quantity, risk=risk)

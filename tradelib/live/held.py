@@ -17,6 +17,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from tradelib.bundle.trading.retelling import ONE_CANCELS
 from tradelib.ledger import journal
 from tradelib.live.dialects import Placement
 from tradelib.live.fills import total
@@ -57,12 +58,13 @@ class HeldOrders:
         if order.intent.kind in _STOPS and self.has_fired(order.intent):
             kind = "market" if order.intent.kind == "stop" else "limit"
             placed = replace(placed, kind=kind, stop_price=None)  # type: ignore[arg-type]
-        return replace(placed, quantity=self._left(order)) if order.intent.group else placed
+        fired = order.intent.group is not None and self.has_fired(order.intent)
+        return replace(placed, quantity=self._left(order)) if fired else placed
 
     async def tick(self, symbol: str, bid: float, ask: float) -> list[OrderReport]:
         """Fire what is reached, stops before limits: of two prices in one move the worse is assumed first."""
         held = [order for order in self._desk.working(symbol) if order.held]
-        reached = [order for order in held if is_reached(order.intent, bid, ask)]
+        reached = [order for order in held if self.has_fired(order.intent) or is_reached(order.intent, bid, ask)]
         reached.sort(key=lambda order: order.intent.kind not in _STOPS)
         return [await self._fire(order, bid if order.intent.side == "sell" else ask) for order in reached]
 
@@ -80,7 +82,7 @@ class HeldOrders:
         """A fill of one order of a group ends the held ones, as far as nothing is left for them."""
         for order in self._desk.working():
             if order.held and order.intent.group is not None and self._is_over(order):
-                await self._desk.cancel(order.id, "one cancels the other")
+                await self._desk.cancel(order.id, ONE_CANCELS)
 
     async def _fire(self, order: WorkingOrder, price: float) -> OrderReport:
         if order.state in TERMINAL or not order.held:
@@ -89,10 +91,10 @@ class HeldOrders:
         entries = [(journal.TRIGGER, {"client_order_id": order.id, "price": price}, f"trigger:{order.id}")]
         if spare is not None:
             entries.append((journal.INTENT, spare.body(), f"intent:{spare.client_order_id}"))
-        self._desk.log.extend(entries)
+        self._desk.log.extend([one for one in entries if self._desk.log.get(one[2]) is None])
         await self._clear_the_way(order)
         if not self._left(order) > 0:
-            return await self._desk.cancel(order.id, "one cancels the other")
+            return await self._desk.cancel(order.id, ONE_CANCELS)
         order.held, order.report = False, replace(order.report, state=OrderState.INTENDED, reason="")
         if spare is not None:
             await self._desk.place(spare)
@@ -102,16 +104,18 @@ class HeldOrders:
         """Prove that no sibling at the venue can trade any more."""
         for other in self._desk.siblings(order):
             if not other.held and other.state not in TERMINAL and not self._is_fired_stop(other):
-                await self._desk.cancel(other.id, "one cancels the other")
+                await self._desk.cancel(other.id, ONE_CANCELS)
 
     def _spare(self, order: WorkingOrder) -> Intent | None:
-        """The stop to hold here while the limit of its group is at the venue."""
+        """The stop to hold here while the limit of its group is at the venue: the one that stands there now, or that
+        stood there when this order was fired for the first time."""
         stops = [other for other in self._desk.siblings(order) if other.intent.kind in _STOPS and not other.held]
-        if order.intent.kind != "limit" or not stops:
+        known = [one for one in stops if self._desk.log.get(f"intent:{_spare_name(one.intent)}") is not None]
+        there = [one for one in stops if one.state not in TERMINAL]
+        if order.intent.kind != "limit" or not (there or (known and self.has_fired(order.intent))):
             return None
-        stop = stops[0].intent
-        name = "tl-" + hashlib.sha256(f"{stop.client_order_id}\nheld".encode()).hexdigest()[:32]
-        return replace(stop, client_order_id=name, held=True, leg=f"{stop.leg}+")
+        stop = (there or known)[-1].intent
+        return replace(stop, client_order_id=_spare_name(stop), held=True, leg=f"{stop.leg}+")
 
     def _left(self, order: WorkingOrder) -> Decimal:
         """What the group has left for this order: no more than its largest order, less what the others have traded."""
@@ -125,6 +129,10 @@ class HeldOrders:
 
     def _is_fired_stop(self, order: WorkingOrder) -> bool:
         return order.intent.kind in _STOPS and self.has_fired(order.intent)
+
+
+def _spare_name(stop: Intent) -> str:
+    return "tl-" + hashlib.sha256(f"{stop.client_order_id}\nheld".encode()).hexdigest()[:32]
 
 
 def is_reached(intent: Intent, bid: float, ask: float) -> bool:

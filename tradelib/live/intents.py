@@ -7,13 +7,13 @@ so about this very client order id; everything else is UNKNOWN.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass, field, replace
-from decimal import ROUND_DOWN, ROUND_UP, Decimal
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Literal
 
+from tradelib.bundle.trading.terms import client_order_id, exact, quantise, quantise_price
 from tradelib.errors import RunnerError
 from tradelib.live.connection import describe_error, venue_reply
 from tradelib.live.dialects import Dialect, Placement, Verdict, dialect_of
@@ -102,6 +102,9 @@ class Intent:
     price: limit of a limit or stop_limit order. stop_price: trigger of a stop or stop_limit order. group: intents with
     the same group cancel each other (OCO). reduces: it takes risk away, and goes out even where a symbol is halted.
     worst_price: see `Placement`. held: the runner waits for its price, not the venue. reason: why, for the journal.
+    pair: of a piece of a stop, the client order id of the limit order that it stands beside.
+    seen_price: the market's newest price, where the order's terms depend on it; with it they can be made again.
+    fitted: it is smaller than what was decided, because the account cannot carry more at that price.
     """
 
     time: str
@@ -120,6 +123,9 @@ class Intent:
     held: bool = False
     leg: str = ""
     reason: str = ""
+    seen_price: float | None = None
+    pair: str = ""
+    fitted: bool = False
 
     def __post_init__(self) -> None:
         if self.side not in ("buy", "sell"):
@@ -152,8 +158,8 @@ class Intent:
     def from_body(cls, body: dict[str, Any]) -> Intent:
         """The intent that `body` was written from, by this version or by an older one."""
         known: dict[str, Any] = {name: body[name] for name in (*_ALWAYS, *_DEFAULTS) if name in body}
-        exact = {name: Decimal(known[name]) for name in _EXACT & known.keys() if known[name] is not None}
-        return cls(**(known | exact))
+        decimals = {name: Decimal(known[name]) for name in _EXACT & known.keys() if known[name] is not None}
+        return cls(**(known | decimals))
 
     def placement(self) -> Placement:
         """The order as a dialect takes it."""
@@ -182,7 +188,8 @@ _EXACT = frozenset({"quantity", "price", "stop_price", "worst_price"})
 class OrderReport:
     """What is known of an order: `quantity` is the signed fill so far, `price` and `fee` are in quote currency.
 
-    trades: what the venue has told of its trades so far; `complete` once they account for all of `quantity`.
+    trades: what the venue has told of its trades so far; `complete` once they account for all of `quantity`. fresh: in
+    a report that is told as news, those of them that were never told before, by this process or by another one.
     """
 
     client_order_id: str
@@ -195,6 +202,7 @@ class OrderReport:
     refused_key: bool = False
     retry_after: float = 0.0
     trades: tuple[VenueTrade, ...] = field(default=(), repr=False)
+    fresh: tuple[VenueTrade, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def is_final(self) -> bool:
@@ -242,34 +250,12 @@ def advance(state: OrderState, to: OrderState) -> OrderState:
     return to
 
 
-def client_order_id(bundle_digest: str, symbol: str, time: str, leg: int | str = 0) -> str:
-    """The one id of this order: the same bundle, symbol, bar and leg give the same 35 characters in every process."""
-    text = "\n".join((bundle_digest, symbol, time, str(leg)))
-    return "tl-" + hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def quantise(quantity: float | Decimal, step: Decimal) -> Decimal:
-    """|quantity| in whole steps, rounded toward zero. A float stands for the shortest decimal that parses to it."""
-    lots = (abs(_exact(quantity)) / step).to_integral_value(ROUND_DOWN)
-    return lots * step
-
-
-def quantise_price(price: float | Decimal, tick: Decimal, side: str) -> Decimal:
-    """A price in whole ticks, rounded so that risk never grows: a buy's down, a sell's up.
-
-    A limit then never pays more or takes less than was asked. The trigger of a stop, rounded the same way, acts no
-    later than was asked: that of a sell lies below the market, that of a buy above it.
-    """
-    way = ROUND_DOWN if side == "buy" else ROUND_UP
-    return (_exact(price) / tick).to_integral_value(way) * tick
-
-
 def sellable(quantity: float | Decimal, held: float | Decimal, step: Decimal) -> Decimal:
     """What can be sold of `quantity`: no more than is held, in whole steps.
 
     Where a venue takes its fee in the base coin, less is held than was bought; selling the gross amount is refused.
     """
-    return quantise(min(abs(_exact(quantity)), max(_exact(held), Decimal(0))), step)
+    return quantise(min(abs(exact(quantity)), max(exact(held), Decimal(0))), step)
 
 
 def classify_reply(intent: Intent, order: Any) -> OrderReport:
@@ -320,8 +306,4 @@ def classify_error(intent: Intent, error: BaseException, dialect: Dialect | None
 
 def _average(trades: tuple[VenueTrade, ...]) -> float:
     quantity = total(trades)
-    return float(sum(_exact(trade.quantity) * _exact(trade.price) for trade in trades) / quantity)
-
-
-def _exact(value: float | Decimal) -> Decimal:
-    return value if isinstance(value, Decimal) else Decimal(repr(value))
+    return float(sum(exact(trade.quantity) * exact(trade.price) for trade in trades) / quantity)

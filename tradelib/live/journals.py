@@ -10,7 +10,7 @@ import asyncio
 import re
 import resource
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,26 @@ class TraderJournal(SegmentedLedger):
         """As `SegmentedLedger.head`."""
         with self._turn:
             return super().head()
+
+    def rotate(self) -> Path:
+        """As `SegmentedLedger.rotate`."""
+        with self._turn:
+            return super().rotate()
+
+    def entries(self, kind: str | None = None, after: int = 0) -> Iterator[Entry]:
+        """As `SegmentedLedger.entries`; read at once, so that a file may be continued meanwhile."""
+        with self._turn:
+            return iter(list(super().entries(kind, after)))
+
+    def starting(self, prefix: str) -> list[Entry]:
+        """As `SegmentedLedger.starting`."""
+        with self._turn:
+            return super().starting(prefix)
+
+    def count(self, kind: str | None = None) -> int:
+        """As `SegmentedLedger.count`."""
+        with self._turn:
+            return super().count(kind)
 
     async def write(self, items: Iterable[Item], executor: Executor | None = None) -> list[Entry]:
         """`extend` in a thread of `executor`: returns when everything is on the disk, and lets others go on meanwhile.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from tradelib.errors import RunnerError
+from tradelib.errors import LedgerError, RunnerError
 from tradelib.ledger import Backup, Ledger, backup_journal, journal, open_journal
 from tradelib.live.alerts import Alert, Alerter, AlertHandler, alerter_from_environment
 from tradelib.live.control import ControlServer, Operable
@@ -29,7 +29,7 @@ from tradelib.live.users import RUNNER, USERS_VARIABLE, Users, users_from_enviro
 from tradelib.risk.monitor import Verdict
 
 if TYPE_CHECKING:
-    from tradelib.live.instructions import Instruction
+    from tradelib.bundle.trading.instructions import Instruction
 
 __all__ = ["Operations", "back_up", "refusal_body"]
 
@@ -105,15 +105,34 @@ class Operations:
             why = verdict.summary().removeprefix("the account: ")
             title = f"limit {verdict.limit} tripped" + (": the account is halted" if lasting else "")
             if lasting:
-                halts.append(self.latch.halt(Scope("account"), RUNNER, why, cause=verdict.limit))
+                halts.append(self._latched(Scope("account"), why, Level.REDUCE, verdict.limit))
             self.alert(Alert("critical" if lasting else "warning", f"limit:{verdict.limit}", title, why))
         return tuple(halts)
 
     def halt(self, scope: Scope, why: str, *, cause: str, level: Level = Level.REDUCE) -> Halt:
         """Halt `scope` on the runner's own account (a contradiction, a lost venue), and tell people."""
-        halt = self.latch.halt(scope, RUNNER, why, level=level, cause=cause)
+        halt = self._latched(scope, why, level, cause)
         self.alert(Alert("critical", f"halt:{scope}", f"{scope} is halted", why))
         return halt
+
+    def _latched(self, scope: Scope, why: str, level: Level, cause: str) -> Halt:
+        """Halt on the runner's own account; a disk that refuses is told, for the halt holds in this process."""
+        try:
+            return self.latch.halt(scope, RUNNER, why, level=level, cause=cause)
+        except LedgerError as error:
+            logger.error("a halt could not be journalled, and holds: %s", error, extra={"alert": "journal"})
+            return self.latch.of(scope)[-1]
+
+    def note(self, kind: str, **body: Any) -> bool:
+        """Write into the journal of operations; where the disk refuses, tell people: False. Nothing stops for that."""
+        try:
+            journal.record(self.log, kind, **body)
+        except LedgerError as error:
+            logger.error(
+                "an entry of the account (%s) could not be journalled: %s", kind, error, extra={"alert": "journal"}
+            )
+            return False
+        return True
 
 
 def back_up(journals: Sequence[Path], folder: Path) -> list[Backup]:

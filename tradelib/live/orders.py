@@ -17,14 +17,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any, NoReturn
 
+from tradelib.bundle.trading.retelling import MAKES_ROOM, ONE_CANCELS
 from tradelib.errors import RunnerError
 from tradelib.ledger import Ledger, journal
 from tradelib.live.connection import describe_error, set_clock, venue_reply
-from tradelib.live.dialects import Dialect, Verdict, dialect_of
+from tradelib.live.dialects import Dialect, Placement, Verdict, dialect_of
 from tradelib.live.fills import FillBook, VenueTrade, total
 from tradelib.live.held import HeldOrders
 from tradelib.live.intents import (
@@ -42,7 +45,8 @@ from tradelib.live.intents import (
     quantise_price,
     sellable,
 )
-from tradelib.live.patience import Failure, Insistence, attempt
+from tradelib.live.pairs import STOPS, Pairs, pairs_of
+from tradelib.live.patience import Failure, Insistence, Unanswered, attempt
 
 __all__ = [
     "RESTING",
@@ -75,6 +79,10 @@ class WorkingOrder:
     held: bool = False
     sends: int = 0
     accepted_until: float = 0.0
+    taken: Decimal = Decimal(0)
+    """What others offer of its quantity: the pieces of a stop, or a target that went ahead of it."""
+    at_once: bool = False
+    """A limit order that shall take what is there and not rest."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     @property
@@ -97,8 +105,10 @@ class OrderDesk:
     """The orders of one journal at one venue. Every intent must be in the journal before it is given to the desk.
 
     dialect: the venue's own ways, Binance's where it is left out. on_report: called with each report that is news, when
-    it is durable. at_once: orders that are on their way at the same time; with 1 the requests come in one order only.
-    `clock` gives monotonic seconds; it and the sleep of `insistence` are replaceable for tests.
+    it is durable. objection: asked right before every request that sends an order, the first one and each that sends it
+    again; what it says against it (None: nothing) ends an order that provably is not at the venue as EXPIRED. at_once:
+    orders that are on their way at the same time; with 1 the requests come in one order only. `clock` gives monotonic
+    seconds; it and the sleep of `insistence` are replaceable for tests.
     """
 
     def __init__(
@@ -110,6 +120,7 @@ class OrderDesk:
         dialect: Dialect | None = None,
         clock: Callable[[], float] = time.monotonic,
         on_report: Callable[[OrderReport], None] | None = None,
+        objection: Callable[[Intent], str | None] | None = None,
         at_once: int = 16,
     ) -> None:
         if at_once < 1:
@@ -121,12 +132,15 @@ class OrderDesk:
         self.fills = FillBook(log)
         self._lanes = asyncio.Semaphore(at_once)
         self._unproved: dict[str, tuple[str, str]] = {}
-        self._sleep = insistence.sleep
+        self.sleep = insistence.sleep
         self._pause = insistence.pause
         self._clock = clock
         self._on_report = on_report
+        self._objection = objection
         self._orders: dict[str, WorkingOrder] = {}
         self._held = HeldOrders(self)
+        self._pairs = Pairs(self)
+        self.make_room = self._pairs.make_room
 
     # What there is ----------------------------------------------------------------------------------------------------
 
@@ -180,7 +194,7 @@ class OrderDesk:
 
         `ask_first`: it may have been sent before (a journal that was restored, a bar that is decided again).
         """
-        order = self._take(intent, may_have_been_sent=ask_first)
+        order = self.take(intent, may_have_been_sent=ask_first)
         return await self.settle(order, may_send=True)
 
     async def place_all(self, intents: Sequence[Intent]) -> list[OrderReport]:
@@ -188,9 +202,10 @@ class OrderDesk:
 
         One that cannot be settled halts its symbol and is reported as UNKNOWN; the others go on.
         """
-        pairs, single = _pairs(intents) if self.dialect.holds_oco else ([], list(intents))
+        told = self._pairs.cut(intents)
+        pairs, single = pairs_of(told, self._pairs.left) if self.dialect.holds_oco else ([], told)
         self._held.prepare(single)
-        jobs: list[Awaitable[Any]] = [self._place_pair(*pair) for pair in pairs]
+        jobs: list[Awaitable[Any]] = [self._pairs.place(*pair) for pair in pairs]
         for problem in await self._together([*jobs, *(self.place(intent) for intent in single)]):
             if not isinstance(problem, RunnerError):
                 raise problem
@@ -214,19 +229,45 @@ class OrderDesk:
         groups = {intent.group for intent in open_ if intent.group is not None}
         grouped = [body for body in journal.intents(self.log) if groups and body.get("group") in groups]
         members = [Intent.from_body(body) for body in grouped]
-        self._held.prepare(_pairs(members)[1] if self.dialect.holds_oco else members)
+        self._held.prepare(members)
         for intent in {one.client_order_id: one for one in [*members, *open_]}.values():
             self._restore(intent)
-        pairs, _ = _pairs([order.intent for order in self.working() if not order.held])
+        pairs, _ = pairs_of([order.intent for order in self.working() if not order.held], self._pairs.left)
         for pair in pairs if self.dialect.holds_oco else []:
-            await self._recover_pair(*(self.order(intent.client_order_id) for intent in pair), may_send=may_send)
+            await self._pairs.recover(*(self.order(intent.client_order_id) for intent in pair), may_send=may_send)
         for intent in open_:
             if not self._held.has_fired(intent):
                 await self.settle(self.order(intent.client_order_id), may_send=may_send(intent))
         await self._held.resume()
+        await self.complete()
         return [self.order(intent.client_order_id).report for intent in open_]
 
-    def _take(self, intent: Intent, *, may_have_been_sent: bool = False) -> WorkingOrder:
+    async def complete(self) -> list[OrderReport]:
+        """Ask for trades of finished orders that the journal does not have yet; the reports of those that were told.
+
+        A venue may call an order filled before it lists all of its trades. `RunnerError` where it still does not.
+        """
+        told = []
+        for body in journal.incomplete(self.log):
+            order = self._orders.get(body["client_order_id"]) or self._restored(
+                self._intent_of(body["client_order_id"])
+            )
+            await self.account_for(order)
+            self.note(order)
+            if not order.report.complete:
+                raise Unanswered(
+                    f"the venue does not tell all trades of order {order.id}, which it calls {order.state}"
+                )
+            told.append(order.report)
+        return told
+
+    def _intent_of(self, client_order_id: str) -> Intent:
+        entry = self.log.get(f"intent:{client_order_id}")
+        if entry is None:
+            raise RunnerError(f"order {client_order_id} is not in this journal: its trades are somebody else's")
+        return Intent.from_body(entry.body)
+
+    def take(self, intent: Intent, *, may_have_been_sent: bool = False) -> WorkingOrder:
         """A new order for the desk, refused where the symbol is halted or the intent is not durable."""
         if self.log.get(f"intent:{intent.client_order_id}") is None:
             raise RunnerError(
@@ -239,6 +280,7 @@ class OrderDesk:
             raise RunnerError(f"{intent.symbol} is halted, no new exposure there: {self.halted[intent.symbol]}")
         state = OrderState.UNKNOWN if may_have_been_sent else OrderState.INTENDED
         order = WorkingOrder(intent, OrderReport(intent.client_order_id, state), held=self._held.is_held(intent))
+        order.taken = self._taken(intent)
         order.accepted_until = self._window_from_now() if may_have_been_sent else 0.0
         self._orders[intent.client_order_id] = order
         return order
@@ -258,11 +300,24 @@ class OrderDesk:
             OrderState(known["status"]) if final else OrderState.UNKNOWN,
             reason=known.get("reason", "") if final else "left open by an earlier run",
             venue_order_id=known.get("venue_order_id"),
+            quantity=known.get("quantity", 0.0),
         ).with_trades(self.fills.of(intent.client_order_id))
-        order = WorkingOrder(intent, report, accepted_until=self._window_from_now())
+        order = WorkingOrder(intent, report, accepted_until=self._window_from_now(), taken=self._taken(intent))
         if self._waited(intent, known):
             order.held, order.report = True, replace(report, state=OrderState.OPEN, reason=_HELD)
         return order
+
+    def _taken(self, intent: Intent) -> Decimal:
+        """What the pieces of a stop take of it."""
+        cut = intent.kind in STOPS and intent.group is not None and not intent.pair and self.dialect.holds_oco
+        return self._pairs.taken(intent) if cut else Decimal(0)
+
+    def placement(self, order: WorkingOrder) -> Placement:
+        """The order as it goes out."""
+        placed = self._held.placement(order)
+        if order.at_once:
+            placed = replace(placed, time_in_force="IOC")
+        return replace(placed, quantity=placed.quantity - order.taken) if order.taken else placed
 
     def _waited(self, intent: Intent, known: dict[str, Any]) -> bool:
         """Whether an earlier process held this order: called open without an id of the venue, or of such a kind."""
@@ -290,27 +345,41 @@ class OrderDesk:
     async def settle(self, order: WorkingOrder, *, may_send: bool) -> OrderReport:
         """Go on with an order until the venue has proved that it rests or is done."""
         async with order.lock:
-            await self._prove(order, may_send=may_send)
+            await self.prove(order, may_send=may_send)
         return order.report
 
-    async def _prove(self, order: WorkingOrder, *, may_send: bool) -> None:
+    async def prove(self, order: WorkingOrder, *, may_send: bool) -> None:
         """Go on until the venue has proved that the order rests or is done."""
         while order.state not in _KNOWN:
             if order.state is OrderState.UNKNOWN:
-                self._note(order)
-                self._hear(order, await self._ask(order))
+                self.note(order)
+                self.believe(order, await self.ask(order))
             elif not may_send:
-                never = "it was never sent, and its bar has passed"
-                self._hear(order, replace(order.report, state=OrderState.EXPIRED, reason=never))
+                self.drop(order, "it was never sent, and its bar has passed")
             elif order.held:
-                self._hear(order, replace(order.report, state=OrderState.OPEN, reason=_HELD))
+                self.believe(order, replace(order.report, state=OrderState.OPEN, reason=_HELD))
+            elif (why := self.against(order.intent)) is not None:
+                self.drop(order, f"it is not at the venue, and may not be sent now: {why}")
             else:
                 await self._send(order)
-        await self._account_for(order)
-        self._note(order)
+        await self.account_for(order)
+        await self._explain(order)
+        self.note(order)
         self._unproved.pop(order.id, None)
         if order.report.refused_key:
-            self._stop(order, f"the venue refuses this key ({order.report.reason})")
+            self.stop(order, f"the venue refuses this key ({order.report.reason})")
+
+    def against(self, intent: Intent) -> str | None:
+        """What forbids to send this order at this moment."""
+        if intent.symbol in self.halted and not intent.reduces:
+            return f"{intent.symbol} is halted, no new exposure there: {self.halted[intent.symbol]}"
+        return None if self._objection is None else self._objection(intent)
+
+    def drop(self, order: WorkingOrder, why: str) -> None:
+        """End an order that provably is not at the venue: nothing else may be called expired here."""
+        if order.state is not OrderState.INTENDED:
+            raise RunnerError(f"order {order.id} is {order.state.value}: ask the venue before it is given up")
+        order.report = replace(order.report, state=advance(order.state, OrderState.EXPIRED), reason=why)
 
     async def _finish(self, order: WorkingOrder) -> OrderReport:
         """Follow an order that should be done at once; one that stays open stops the symbol."""
@@ -318,45 +387,66 @@ class OrderDesk:
             for look in range(self.patience.attempts):
                 if order.state in TERMINAL:
                     return order.report
-                await self._sleep(self._pause(look) if look else 0.0)
+                await self.sleep(self._pause(look) if look else 0.0)
                 await self._look(order)
         if order.state not in TERMINAL:
-            self._stop(order, f"order {order.id} is still open at the venue: cancel or fill it there")
+            self.stop(order, f"order {order.id} is still open at the venue: cancel or fill it there")
         return order.report
 
     async def _look(self, order: WorkingOrder) -> None:
         """Ask how a resting order stands."""
-        self._hear(order, await self._ask(order))
-        await self._account_for(order)
-        self._note(order)
+        self.believe(order, await self.ask(order))
+        await self.account_for(order)
+        await self._explain(order)
+        self.note(order)
+
+    async def _explain(self, order: WorkingOrder) -> None:
+        """Why an order ended: at whose request, or because the other one of its pair traded."""
+        if order.state not in (OrderState.CANCELED, OrderState.EXPIRED) or not order.acknowledged:
+            return
+        entry = self.log.get(f"cancel:{order.id}")
+        if entry is not None and entry.body["reason"] in (MAKES_ROOM, ONE_CANCELS):
+            order.report = replace(order.report, reason=entry.body["reason"])
+        elif entry is None and order.intent.group is not None and self.dialect.holds_oco:
+            await self._pairs.explain(order)
 
     async def _send(self, order: WorkingOrder) -> None:
         if order.sends == self.patience.sends:
-            self._stop(order, f"the venue did not take order {order.id} in {order.sends} attempts")
+            self.stop(order, f"the venue did not take order {order.id} in {order.sends} attempts")
         order.sends += 1
         order.report = replace(order.report, state=advance(order.state, OrderState.SENT))
-        report = await self._submit(order)
-        order.accepted_until = self._window_from_now()
-        self._hear(order, report)
+        with self.doubting(order):
+            report = await self._submit(order)
+        self.believe(order, report)
         if report.state is OrderState.INTENDED:
-            await self._correct_clock()
+            await self.correct_clock()
         if report.retry_after:
-            await self._sleep(report.retry_after)
+            await self.sleep(report.retry_after)
+
+    @contextmanager
+    def doubting(self, *orders: WorkingOrder) -> Iterator[None]:
+        """A request that is cut off (a deadline, a cancelled task) may have arrived: its orders are UNKNOWN then."""
+        try:
+            yield
+        finally:
+            for order in orders:
+                order.accepted_until = self._window_from_now()
+                if order.state is OrderState.SENT:
+                    order.report = replace(order.report, state=OrderState.UNKNOWN, reason="the request was cut off")
 
     async def _submit(self, order: WorkingOrder) -> OrderReport:
         """One request; what its reply proves. A mere acknowledgement is followed by a question."""
         window = round(self.patience.receive_window * 1000)
-        placement = self._held.placement(order)
-        answer = await attempt(self.dialect.place(self.client, placement, window))
+        answer = await attempt(self.dialect.place(self.client, self.placement(order), window))
         if isinstance(answer, Failure):
             return classify_error(order.intent, answer.error, self.dialect)
-        report = self._read(order, answer)
+        report = self.read(order, answer)
         if report.state is OrderState.UNKNOWN and _is_acknowledgement(answer, order.id):
             asked = await self._query(order)
             return report if asked.state is OrderState.INTENDED else asked
         return report
 
-    async def _ask(self, order: WorkingOrder) -> OrderReport:
+    async def ask(self, order: WorkingOrder) -> OrderReport:
         """The venue's answer about an order: a state other than UNKNOWN, INTENDED if it provably never arrived."""
         asked, failed, reason = 0, 0, ""
         while failed < self.patience.attempts:
@@ -372,9 +462,9 @@ class OrderDesk:
                 return report
             else:
                 failed, reason = failed + 1, report.reason
-            await self._sleep(max(pause, report.retry_after))
+            await self.sleep(max(pause, report.retry_after))
         what = f"{order.intent.side} {order.intent.quantity} {order.intent.symbol}"
-        return self._stop(
+        return self.stop(
             order,
             f"the outcome of order {order.id} ({what}) is unknown after {failed} questions (last: {reason}): "
             "check the account, then start the runner again",
@@ -386,13 +476,13 @@ class OrderDesk:
         unknown = replace(order.report, state=OrderState.UNKNOWN)
         if isinstance(answer, Failure):
             if self.dialect.verdict(venue_reply(answer.error)) is Verdict.CLOCK:
-                await self._correct_clock()
+                await self.correct_clock()
             return replace(unknown, reason=describe_error(answer.error), retry_after=answer.retry_after)
         if answer is None:
             return replace(unknown, state=OrderState.INTENDED, reason="the venue does not know this order")
-        return self._read(order, answer)
+        return self.read(order, answer)
 
-    def _read(self, order: WorkingOrder, said: Any) -> OrderReport:
+    def read(self, order: WorkingOrder, said: Any) -> OrderReport:
         """A reply about this order, with the trades that it tells and those that are known already."""
         report = classify_reply(order.intent, said)
         if report.state is OrderState.UNKNOWN:
@@ -401,7 +491,7 @@ class OrderDesk:
         trades = _readable(told, order.intent, said)
         return report.with_trades(_merged(order.report.trades, self.fills.of(order.id), trades))
 
-    def _hear(self, order: WorkingOrder, report: OrderReport) -> None:
+    def believe(self, order: WorkingOrder, report: OrderReport) -> None:
         """Take what is newer than what is known: a stream may have been faster than the reply to a question."""
         stale = report.state in RESTING and abs(report.quantity) < abs(order.report.quantity)
         nothing = order.state in RESTING and report.state in (OrderState.UNKNOWN, OrderState.INTENDED)
@@ -415,13 +505,13 @@ class OrderDesk:
         else:
             order.report = report
 
-    async def _account_for(self, order: WorkingOrder) -> None:
+    async def account_for(self, order: WorkingOrder) -> None:
         """Fetch the trades that explain what was filled. Where the venue does not tell, reconciliation asks again."""
         for tried in range(min(3, self.patience.attempts)):
             if order.report.complete or order.report.venue_order_id is None:
                 return
             if tried:
-                await self._sleep(self._pause(tried))
+                await self.sleep(self._pause(tried))
             name, symbol = order.report.venue_order_id, order.intent.symbol
             answer = await attempt(self.dialect.fills(self.client, symbol, order_id=name))
             if not isinstance(answer, Failure):
@@ -430,7 +520,7 @@ class OrderDesk:
         if not order.report.complete:
             order.report = replace(order.report, reason="the venue did not tell all trades of this order (fee unknown)")
 
-    def _note(self, order: WorkingOrder) -> None:
+    def note(self, order: WorkingOrder) -> None:
         """Write fresh fills, and a status once: what was first known of it stays. Together, or not at all."""
         report = order.report
         fresh = self.fills.fresh(report.trades)
@@ -443,25 +533,50 @@ class OrderDesk:
             self.log.extend(entries)
             self.fills.booked(fresh)
         if (news or fresh) and self._on_report is not None:
-            self._on_report(report)
+            self._on_report(replace(report, fresh=tuple(fresh)))
 
     # Cancelling -------------------------------------------------------------------------------------------------------
 
     async def cancel(self, client_order_id: str, reason: str) -> OrderReport:
         """Cancel an order; its final report, which may be FILLED: the venue decides which came first."""
         order = self.order(client_order_id)
+        for copy in self._pairs.copies(order):
+            if copy.state not in TERMINAL:
+                await self.cancel(copy.id, reason)
+        partners = self._pairs.partners(order)
         async with order.lock:
             if order.state in TERMINAL:
                 return order.report
-            if self.log.get(f"cancel:{order.id}") is None:
-                journal.record(self.log, journal.CANCEL, client_order_id=order.id, reason=reason)
+            self._write_cancels({order.id: reason} | {partner.id: MAKES_ROOM for partner in partners})
             if order.held or order.state is OrderState.INTENDED:
                 order.report = replace(order.report, state=OrderState.CANCELED, reason=reason)
-                self._note(order)
+                self.note(order)
             else:
-                await self._prove(order, may_send=False)
+                await self.prove(order, may_send=False)
                 await self._withdraw(order)
+        for partner in partners:
+            await self.settle_end(partner)
         return order.report
+
+    def _write_cancels(self, reasons: Mapping[str, str]) -> None:
+        """On the disk before the venue is asked: of a pair for both, because the venue ends both."""
+        bodies = [{"client_order_id": name, "reason": reason} for name, reason in reasons.items()]
+        new = [body for body in bodies if self.log.get(f"cancel:{body['client_order_id']}") is None]
+        if new:
+            self.log.extend((journal.CANCEL, body, journal.entry_key(journal.CANCEL, body)) for body in new)
+
+    async def settle_end(self, order: WorkingOrder) -> None:
+        """An order that the venue ended together with its partner; where it did not, it is asked for that."""
+        async with order.lock:
+            if order.state in RESTING:
+                await self._look(order)
+        if order.state not in TERMINAL:
+            await self.cancel(order.id, MAKES_ROOM)
+
+    async def give_up(self, intent: Intent, reason: str) -> OrderReport:
+        """End a durable intent of this process before it was sent."""
+        self.take(intent)
+        return await self.cancel(intent.client_order_id, reason)
 
     async def cancel_all(self, reason: str, symbol: str | None = None) -> list[OrderReport]:
         """Cancel everything that works, of one symbol or of all; where each ended."""
@@ -477,15 +592,15 @@ class OrderDesk:
                 return
             if order.state is not OrderState.PENDING_CANCEL:
                 order.report = replace(order.report, state=advance(order.state, OrderState.PENDING_CANCEL))
-                self._note(order)
+                self.note(order)
             answer = await attempt(self.dialect.cancel(self.client, order.intent.symbol, order.id))
             if isinstance(answer, Failure):
                 if self.dialect.verdict(venue_reply(answer.error)) is Verdict.CLOCK:
-                    await self._correct_clock()
-                await self._sleep(max(answer.retry_after, self._pause(tried)))
+                    await self.correct_clock()
+                await self.sleep(max(answer.retry_after, self._pause(tried)))
             await self._look(order)
         if order.state not in TERMINAL:
-            self._stop(order, f"the venue does not cancel order {order.id}: cancel it there")
+            self.stop(order, f"the venue does not cancel order {order.id}: cancel it there")
 
     # Listening --------------------------------------------------------------------------------------------------------
 
@@ -497,8 +612,8 @@ class OrderDesk:
             async with order.lock:
                 if order.state in RESTING:
                     await self._look(order)
-                elif order.state is OrderState.UNKNOWN:
-                    await self._prove(order, may_send=False)
+                elif order.state is not OrderState.INTENDED and order.state not in TERMINAL:
+                    await self.prove(order, may_send=False)
 
         problems = await self._together([look(self.order(name)) for name in before])
         await self._held.after_news()
@@ -516,28 +631,25 @@ class OrderDesk:
         order = self._orders.get(str(named.get("clientOrderId")))
         if order is None:
             return None
-        report, before = self._read(order, named), order.report
+        report, before = self.read(order, named), order.report
         told = _readable(trades, order.intent, named)
         known = _merged(order.report.trades, report.trades, told)
         if report.state is not OrderState.UNKNOWN:
-            self._hear(order, report)
+            self.believe(order, report)
         order.report = order.report.with_trades(known)
-        self._note(order)
+        self.note(order)
         return order.report if order.report != before else None
 
     def book(self, client_order_id: str, trades: Iterable[Any]) -> list[VenueTrade]:
         """Book trade structures of an order that this journal has, done or not; those that were news."""
-        entry = self.log.get(f"intent:{client_order_id}")
-        if entry is None:
-            raise RunnerError(f"order {client_order_id} is not in this journal: its trades are somebody else's")
-        intent = Intent.from_body(entry.body)
+        intent = self._intent_of(client_order_id)
         told = _readable(trades, intent, {})
         fresh = self.fills.fresh(told)
         if not fresh:
             return []
         order = self._orders.get(client_order_id) or self._restored(intent)
         order.report = order.report.with_trades(_merged(order.report.trades, told))
-        self._note(order)
+        self.note(order)
         return fresh
 
     def is_overfilled(self, client_order_id: str) -> bool:
@@ -557,64 +669,13 @@ class OrderDesk:
         """The market moved: send the orders that the runner holds and whose price is there; their reports."""
         return await self._held.tick(symbol, bid, ask)
 
-    # OCO --------------------------------------------------------------------------------------------------------------
-
-    async def _place_pair(self, limit: Intent, stop: Intent) -> None:
-        """A limit and a stop that cancel each other, as one request to a venue that holds such pairs."""
-        orders = [self._take(limit), self._take(stop)]
-        async with orders[0].lock, orders[1].lock:
-            while any(order.state not in _KNOWN for order in orders):
-                if all(order.state is OrderState.INTENDED for order in orders):
-                    await self._send_pair(*orders)
-                for order in orders:
-                    if order.state is OrderState.UNKNOWN:
-                        self._note(order)
-                        self._hear(order, await self._ask(order))
-                if len({order.state is OrderState.INTENDED for order in orders}) > 1:
-                    self._stop(
-                        orders[0], f"the venue knows only one order of the group {limit.group}: settle it by hand"
-                    )
-            for order in orders:
-                await self._prove(order, may_send=False)
-
-    async def _send_pair(self, limit: WorkingOrder, stop: WorkingOrder) -> None:
-        if limit.sends == self.patience.sends:
-            self._stop(limit, f"the venue did not take the group {limit.intent.group} in {limit.sends} attempts")
-        for order in (limit, stop):
-            order.sends += 1
-            order.report = replace(order.report, state=advance(order.state, OrderState.SENT))
-        legs = limit.intent.placement(), stop.intent.placement()
-        answer = await attempt(self.dialect.place_oco(self.client, *legs, _list_id(limit.id)))
-        for number, order in enumerate((limit, stop)):
-            order.accepted_until = self._window_from_now()
-            if isinstance(answer, Failure):
-                report = classify_error(order.intent, answer.error, self.dialect)
-            else:
-                told = {one.get("clientOrderId"): one for one in answer if isinstance(one, dict)}
-                report = self._read(order, told.get(order.id))
-            self._hear(order, report)
-            if number == 0 and report.state is OrderState.INTENDED:
-                await self._correct_clock()
-            if number == 0 and report.retry_after:
-                await self._sleep(report.retry_after)
-
-    async def _recover_pair(
-        self, limit: WorkingOrder, stop: WorkingOrder, *, may_send: Callable[[Intent], bool]
-    ) -> None:
-        """A pair that an earlier process was about to place: both at the venue, or none."""
-        for order in (limit, stop):
-            if order.state is OrderState.UNKNOWN:
-                self._hear(order, await self._ask(order))
-        if limit.state is stop.state is OrderState.INTENDED and may_send(limit.intent):
-            await self._place_pair(limit.intent, stop.intent)
-
     # Small things -----------------------------------------------------------------------------------------------------
 
-    async def _correct_clock(self) -> None:
+    async def correct_clock(self) -> None:
         if isinstance(await attempt(set_clock(self.client)), Failure):
-            await self._sleep(self._pause(0))
+            await self.sleep(self._pause(0))
 
-    def _stop(self, order: WorkingOrder, reason: str) -> NoReturn:
+    def stop(self, order: WorkingOrder, reason: str) -> NoReturn:
         self._unproved[order.id] = order.intent.symbol, reason
         raise RunnerError(reason)
 
@@ -622,31 +683,10 @@ class OrderDesk:
         return self._clock() + self.patience.receive_window + self.dialect.clock_margin
 
 
-def _pairs(intents: Sequence[Intent]) -> tuple[list[tuple[Intent, Intent]], list[Intent]]:
-    """Groups of exactly one limit and one stop (limit first), and the other intents."""
-    groups: dict[str, list[Intent]] = {}
-    for intent in intents:
-        if intent.group is not None:
-            groups.setdefault(intent.group, []).append(intent)
-    pairs = []
-    for members in groups.values():
-        limits = [one for one in members if one.kind == "limit"]
-        stops = [one for one in members if one.kind in ("stop", "stop_limit")]
-        if len(members) == 2 and len(limits) == len(stops) == 1 and limits[0].quantity == stops[0].quantity:
-            pairs.append((limits[0], stops[0]))
-    paired = {one.client_order_id for pair in pairs for one in pair}
-    return pairs, [intent for intent in intents if intent.client_order_id not in paired]
-
-
 def _is_acknowledgement(said: Any, client_order_id: str) -> bool:
     """A reply that names the order and says nothing else about it."""
     named = isinstance(said, dict) and said.get("id") is not None and said.get("status") is None
     return named and said.get("clientOrderId") in (None, client_order_id)
-
-
-def _list_id(client_order_id: str) -> str:
-    """The id of the list that a limit order heads."""
-    return client_order_id.replace("tl-", "tg-", 1)
 
 
 def _readable(told: Iterable[Any], intent: Intent, order: Any) -> tuple[VenueTrade, ...]:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from tradelib.errors import ParameterError, RunnerError
 from tradelib.live.connection import Verdict, describe_error, venue_reply, venue_verdict
+from tradelib.live.watchdog import show_life
 
 __all__ = ["Failure", "Insistence", "Patience", "Sleep", "Unanswered", "attempt"]
 
@@ -92,6 +93,7 @@ class Insistence:
 
     def pause(self, attempt: int) -> float:
         """Seconds to wait after `attempt` failures (from 0): exponential, capped, with jitter down to one half."""
+        show_life()
         longest = min(self.patience.backoff_ceiling, self.patience.backoff * 2.0 ** min(attempt, 30))
         return longest * self._random.uniform(0.5, 1.0)
 
@@ -102,6 +104,7 @@ class Insistence:
         """
         said = ""
         for failed in range(self.patience.attempts):
+            show_life()
             answer = await attempt(question())
             if not isinstance(answer, Failure):
                 return answer

@@ -38,6 +38,8 @@ __all__ = ["PARTS", "ExecutionQuality", "execution_quality"]
 PARTS = ("delay", "trading", "opportunity", "fees")
 """What a shortfall consists of."""
 _BASIS_POINTS = 1e4
+_ONLY = "0"
+"""Leg of a bundle that has one order at a time; its intents leave it out."""
 _GROUPS = ("symbol", "side", "kind", "reason", "status", "benchmark")
 
 
@@ -167,7 +169,8 @@ def _orders(log: Ledger) -> list[_Order]:
     terms = {_name(body): body for body in journal.bodies(log, journal.INSTRUCTION)}
     children: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for intent in journal.intents(log):
-        own = intent["time"], intent["symbol"], intent.get("leg", "")
+        own = intent["time"], intent["symbol"], intent.get("leg") or _ONLY
+        own = own if own in terms else (*own[:2], intent.get("leg", ""))
         parent = own if own in terms else (*own[:2], parent_leg(own[2]))
         name = parent if parent in terms else (*own[:2], own[2] or intent["client_order_id"])
         terms.setdefault(name, _as_instruction(intent))

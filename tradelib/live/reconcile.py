@@ -128,6 +128,7 @@ class Reconciler:
 
     log: where baseline, foreign trades and results are written (the journal itself where there is only one). desks:
     the desks of all journals. markets: what they trade. foreign: "halt" or "note" where somebody trades by hand.
+    retired: journals of bundles that are traded no more.
     """
 
     def __init__(
@@ -141,6 +142,7 @@ class Reconciler:
         dialect: Dialect | None = None,
         foreign: Literal["halt", "note"] = "halt",
         cycles: int = 3,
+        retired: Sequence[Ledger] = (),
     ) -> None:
         if foreign not in ("halt", "note"):
             raise RunnerError(f"foreign is {foreign!r}: use 'halt' or 'note'")
@@ -156,6 +158,10 @@ class Reconciler:
         self._seen: dict[str, tuple[int, set[str]]] = {}
         self._baseline: dict[str, Any] | None = None
         self._noted: set[str] = set()
+        self.retired = list(retired)
+        self._retired_trades = {
+            (body["symbol"], str(body["trade_id"])) for log in self.retired for body in journal.fills(log)
+        }
 
     async def reconcile(self) -> Reconciliation:
         """One reconciliation, in at most `cycles` cycles; written down where anything differed.
@@ -203,8 +209,8 @@ class Reconciler:
         self._baseline = entry.body
         for asset, amount in entry.body["balances"].items():
             self._books.add(asset, Decimal(amount))
-        for desk in self.desks:
-            self._books.read[id(desk.log)] = int(entry.body["after"].get(_name(desk.log), 0))
+        for log in self._all_journals():
+            self._books.read[id(log)] = int(entry.body["after"].get(_name(log), 0))
         for symbol, (moment, names) in entry.body["seen"].items():
             self._seen[symbol] = (int(moment), set(names))
 
@@ -217,7 +223,7 @@ class Reconciler:
         balances = {asset: _text(amount) for asset, amount in (await self._balances()).items() if amount is not None}
         return {
             "balances": balances,
-            "after": {_name(desk.log): desk.log.head()[0] for desk in self.desks},
+            "after": {_name(log): log.head()[0] for log in self._all_journals()},
             "seen": seen,
         }
 
@@ -243,7 +249,11 @@ class Reconciler:
         differences = []
         before = {order.id: order for desk in self.desks for order in desk.working() if not order.held}
         for symbol in self.markets:
-            names = {str(order.get("clientOrderId")): order for order in await self._open_orders(symbol)}
+            names = await self._names(symbol)
+            if any(self._is_done(name) for name in names):  # it may have ended while the answer was on its way
+                await self._insistence.sleep(self._insistence.pause(0))
+                later = await self._names(symbol)
+                names = {name: order for name, order in names.items() if name in later or not self._is_done(name)}
             differences += [one for name, order in names.items() for one in self._unexpected(symbol, name, order)]
             gone = [one for one in before.values() if one.intent.symbol == symbol and one.id not in names]
             differences += [one for order in gone for one in await self._ask_for(order)]
@@ -255,6 +265,16 @@ class Reconciler:
 
         return await self._insistence.insist(question, f"the open orders of {symbol}")
 
+    async def _names(self, symbol: str) -> dict[str, dict[str, Any]]:
+        """What the venue shows as open, by client order id."""
+        return {str(order.get("clientOrderId")): order for order in await self._open_orders(symbol)}
+
+    def _is_done(self, client_order_id: str) -> bool:
+        """Whether a journal calls this order final."""
+        desk = self._desk_of(client_order_id)
+        standing = None if desk is None else journal.standing_of(desk.log, client_order_id)
+        return standing is not None and standing["status"] in journal.FINAL_STATUSES
+
     def _unexpected(self, symbol: str, name: str, order: dict[str, Any]) -> list[Difference]:
         """An order that the venue shows as open."""
         told = f"{order.get('side')} {order.get('amount')} {symbol} (order {order.get('id')}, named {name})"
@@ -262,12 +282,10 @@ class Reconciler:
             detail = f"somebody else's order rests on the account: {told}"
             news, self._noted = detail not in self._noted, self._noted | {detail}
             return [Difference("foreign_order", symbol, detail, healed=True)] if news else []
-        desk = self._desk_of(name)
-        if desk is None:
+        if self._desk_of(name) is None:
             return [self._from_nowhere(symbol, told)]
-        standing = journal.standing_of(desk.log, name)
-        if standing is not None and standing["status"] in journal.FINAL_STATUSES:
-            detail = f"the journal calls an order {standing['status']} that is open at the venue: {told}"
+        if self._is_done(name):
+            detail = f"the journal calls an order final that is open at the venue: {told}"
             return [Difference("unknown_order", symbol, detail, healed=False)]
         return []
 
@@ -295,6 +313,8 @@ class Reconciler:
         return differences
 
     async def _compare_trade(self, symbol: str, trade: dict[str, Any]) -> list[Difference]:
+        if (symbol, str(trade["id"])) in self._retired_trades:
+            return []
         name = await self._owner(symbol, str(trade.get("order")))
         desk = None if name is None else self._desk_of(name)
         told = f"{trade.get('side')} {trade['amount']} {symbol} at {trade['price']}"
@@ -351,9 +371,13 @@ class Reconciler:
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
+    def _all_journals(self) -> list[Ledger]:
+        """The journals of all who trade here, and of those who did."""
+        return [*(desk.log for desk in self.desks), *self.retired]
+
     def _read_journals(self) -> None:
         """Book what the journals have gained."""
-        for log in {id(log): log for log in (self.log, *(desk.log for desk in self.desks))}.values():
+        for log in {id(log): log for log in (self.log, *self._all_journals())}.values():
             after = self._books.read.get(id(log), 0)
             head = log.head()[0]
             for kind in (journal.FILL, journal.FOREIGN, journal.ADJUSTMENT) if head > after else ():

@@ -28,7 +28,7 @@ from tradelib.bundle import Bundle, TrustStore
 from tradelib.data.timeframes import utc_timestamp
 from tradelib.errors import RunnerError
 from tradelib.ledger import journal
-from tradelib.live.admission import admit_bundle, admit_journal, locked
+from tradelib.live.admission import account_lock, admit_bundle, admit_exits, admit_journal, locked
 from tradelib.live.journals import TraderJournal
 from tradelib.live.patience import Patience
 from tradelib.live.reconcile import Reconciler
@@ -73,6 +73,12 @@ class Runner:
             raise RunnerError(f"poll_seconds is {poll_seconds!r}: give a number of seconds, 0 for as fast as possible")
         if shutdown not in ("keep", "cancel", "flatten"):
             raise RunnerError(f"shutdown is {shutdown!r}: use 'keep', 'cancel' or 'flatten'")
+        if mode == "live":
+            raise RunnerError(
+                "live trading needs somebody who can halt it: gate, kill switch and control belong to a runner with "
+                'settings. Make them with `tradelib settings BUNDLE > runner.toml`, set mode = "live" there without a '
+                "venue, and start it with `tradelib run --settings runner.toml --confirm-live`"
+            )
         self.bundle = bundle
         self.mode = mode
         self.exchange = exchange
@@ -85,6 +91,7 @@ class Runner:
         self._reason = ""
         self._stopping = asyncio.Event()
         self._seconds: deque[float] = deque(maxlen=10_000)
+        self._venue_url = venue_url
         self._connect = lambda: connect(venue_url, mode, exchange, self.patience)
 
     def stop(self, reason: str) -> None:
@@ -94,9 +101,10 @@ class Runner:
 
     async def run(self) -> RunSummary:
         """Trade until told to stop; the summary of the journal. Raises `RunnerError` when trading halts."""
+        admit_exits(self.bundle, self.exchange)
         client = self._connect()
         try:
-            with locked(self.path), TraderJournal(self.path) as log:
+            with locked(self.path), account_lock(self._venue_url, self.exchange), TraderJournal(self.path) as log:
                 admit_journal(log, self.bundle, self.mode)
                 journal.record(log, journal.START, **self._start_body())
                 seat = await self._trade(client, log)

@@ -42,9 +42,17 @@ class BundleSettings(Parameters):
 
     path: Path = Field(description="folder of the sealed bundle")
     share: float | None = Field(
-        None, gt=0, le=1, description="fraction of the account that it trades; None: an equal one"
+        None, ge=0, le=1, description="fraction of the account that it trades; None: an equal one; 0: it is wound up"
     )
     execution: dict[str, Any] = Field(default_factory=dict, description="how its orders are worked; empty: at once")
+
+    @field_validator("execution")
+    @classmethod
+    def _is_a_schedule(cls, execution: dict[str, Any]) -> dict[str, Any]:
+        from tradelib.live.execution import schedule_from_config
+
+        schedule_from_config(execution)
+        return execution
 
 
 class GateSettings(Parameters):
@@ -65,6 +73,9 @@ class FeedSettings(Parameters):
 
     kind: Literal["poll", "stream"] = Field("poll", description="ask for bars, or have them streamed and checked")
     poll_seconds: float = Field(1.0, ge=0, description="pause between two questions")
+    turns: Literal["rounds", "free"] = Field(
+        "rounds", description="polled on paper: all traders by turns, or each at its own pace as it is live"
+    )
     silence_bars: float = Field(2.0, gt=0, description="bars without a word after which the feed counts as dead")
     fallback: str | None = Field(None, description="exchange whose public bars stand in while the venue's fail")
 
@@ -151,6 +162,8 @@ class RunnerSettings(Parameters):
             raise ValueError(f"the shares of the bundles sum to {sum(given):g}: at most 1 can be traded")
         if self.mode == "paper" and self.venue is None:
             raise ValueError("paper mode needs the address of a venue, such as venue = 'http://127.0.0.1:8787'")
+        if self.venue is not None and "@" in self.venue.partition("://")[2].partition("/")[0]:
+            raise ValueError("venue carries a user or a password: secrets come from the environment, never from here")
         if self.mode == "live" and self.venue is not None:
             raise ValueError("live mode reaches the exchange's own hosts: leave venue out")
         unknown = sorted(set(self.gate.latch_on) - set(Limits.model_fields))
@@ -161,7 +174,8 @@ class RunnerSettings(Parameters):
     @property
     def shares(self) -> tuple[float, ...]:
         """The fraction of the account that each bundle trades."""
-        return tuple(bundle.share or 1.0 / len(self.bundles) for bundle in self.bundles)
+        equal = 1.0 / len(self.bundles)
+        return tuple(equal if bundle.share is None else bundle.share for bundle in self.bundles)
 
     @property
     def operations_path(self) -> Path:

@@ -16,12 +16,13 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from tradelib.errors import LedgerError
 from tradelib.ledger import journal
 from tradelib.live.connection import describe_error
 from tradelib.live.journals import TraderJournal
 from tradelib.live.patience import Insistence, Unanswered
 from tradelib.live.trader import Trader
-from tradelib.live.watchdog import Watchdog
+from tradelib.live.watchdog import Watchdog, heard_by, show_life
 
 __all__ = ["Seat", "Supervisor"]
 
@@ -62,6 +63,7 @@ class Supervisor:
     """Runs the traders of `seats` until they are done or `stopping` is set. `restarts`: in a row, per seat.
 
     before_acts: awaited before decisions; between_rounds: when all have settled and nobody has asked for a bar yet.
+    on_bar: called when a trader was shown a closed bar; on_end: awaited when a seat has ended for good.
     """
 
     def __init__(
@@ -74,6 +76,8 @@ class Supervisor:
         watchdog: Watchdog | None = None,
         before_acts: Callable[[], Awaitable[None]] | None = None,
         between_rounds: Callable[[], Awaitable[None]] | None = None,
+        on_bar: Callable[[], None] | None = None,
+        on_end: Callable[[Seat], Awaitable[None]] | None = None,
     ) -> None:
         self.seats = list(seats)
         self.stopping = stopping
@@ -82,6 +86,8 @@ class Supervisor:
         self._restarts = restarts
         self._before_acts = before_acts
         self._between_rounds = between_rounds
+        self._on_bar = on_bar
+        self._on_end = on_end
 
     @property
     def working(self) -> list[Seat]:
@@ -99,7 +105,8 @@ class Supervisor:
             due = [seat for seat in self.working if seat.trader.due]
             await self._everybody(due, self._decide)
             for seat in due:
-                await self.guarded(seat, self._deliver)
+                if seat.failure is None:
+                    await self.guarded(seat, self._deliver)
             asking = [seat for seat in self.working if seat.trader.started and not seat.trader.due]
             await _call(self._between_rounds)
             fresh = await self._everybody(asking, self._poll)
@@ -115,23 +122,27 @@ class Supervisor:
 
     async def guarded(self, seat: Seat, work: Callable[[Seat], Awaitable[bool]]) -> bool:
         """Do the work; what fails is judged here, and nowhere else."""
-        try:
-            return await work(seat)
-        except Unanswered as error:
-            await self._again(seat, error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not reach the other traders
-            self._end(seat, error)
+        with heard_by(lambda: self.watchdog.hear(seat.name)):
+            show_life()
+            try:
+                return await work(seat)
+            except Unanswered as error:
+                await self._again(seat, error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not reach the other traders
+                await self._end(seat, error)
         return False
 
     async def _again(self, seat: Seat, error: Unanswered) -> None:
         """Start anew on the same journal, unless that was tried too often."""
         while True:
             if seat.restarts >= self._restarts:
-                self._end(seat, error)
+                await self._end(seat, error)
                 return
             pause = self._insistence.pause(seat.restarts)
             seat.restarts += 1
-            journal.record(seat.log, journal.INCIDENT, what="restart", detail=str(error))
+            if (refused := _noted(seat, journal.INCIDENT, what="restart", detail=str(error))) is not None:
+                await self._end(seat, refused)
+                return
             logger.warning("%s starts again in %.1f s: %s", seat.name, pause, error)
             await self._insistence.sleep(pause)
             seat.trader = seat.make()
@@ -141,15 +152,18 @@ class Supervisor:
             except Unanswered as next_error:
                 error = next_error
             except Exception as verdict:  # noqa: BLE001 - as in `guarded`
-                self._end(seat, verdict)
+                await self._end(seat, verdict)
                 return
 
-    def _end(self, seat: Seat, error: BaseException) -> None:
+    async def _end(self, seat: Seat, error: BaseException) -> None:
+        """Nobody trades here any more. That holds whether its journal can be told or not."""
         seat.failure = error
-        self.watchdog.forget(seat.name)
         reason = describe_error(error)
-        logger.critical("%s is halted: %s", seat.name, reason)
-        journal.record(seat.log, journal.HALT, reason=reason)
+        logger.critical("%s is halted: %s", seat.name, reason, extra={"alert": f"trader:{seat.name}"})
+        _noted(seat, journal.HALT, reason=reason)
+        if self._on_end is not None:
+            await self._on_end(seat)
+        self.watchdog.forget(seat.name)
 
     async def _start(self, seat: Seat) -> bool:
         await seat.trader.start()
@@ -167,6 +181,8 @@ class Supervisor:
     async def _poll(self, seat: Seat) -> bool:
         fresh = await seat.trader.poll()
         self._alive(seat)
+        if fresh and self._on_bar is not None:
+            self._on_bar()
         return fresh
 
     async def _keep(self, seat: Seat) -> None:
@@ -176,7 +192,7 @@ class Supervisor:
     async def _turn(self, seat: Seat) -> bool:
         if seat.trader.due:
             await _call(self._before_acts)
-            return await self._decide(seat) and await self._deliver(seat)
+            return seat.busy and await self._decide(seat) and await self._deliver(seat)
         fresh = await self._poll(seat)
         if not fresh:
             await seat.trader.idle(self.stopping)
@@ -184,17 +200,34 @@ class Supervisor:
 
     async def _idle(self, seats: Sequence[Seat]) -> None:
         """Wait as the first of them does; whether the market is still open is asked once for all."""
-        await self.guarded(seats[0], self._wait)
+        await self.guarded(seats[0], lambda seat: self._wait(seat, seats))
         if seats[0].trader.ended:
             await self._everybody(seats[1:], self._wait)
 
-    async def _wait(self, seat: Seat) -> bool:
-        await seat.trader.idle(self.stopping)
+    async def _wait(self, seat: Seat, others: Sequence[Seat] = ()) -> bool:
+        """Wait as this one does; with it wait `others`, who show life when it does."""
+
+        def alive() -> None:
+            for one in (seat, *others):
+                self.watchdog.hear(one.name)
+
+        with heard_by(alive):
+            await seat.trader.idle(self.stopping)
         return False
 
     def _alive(self, seat: Seat) -> None:
         seat.restarts = 0
         self.watchdog.hear(seat.name)
+
+
+def _noted(seat: Seat, kind: str, **body: str) -> LedgerError | None:
+    """Write into a seat's journal; the error where its disk refuses, which is told."""
+    try:
+        journal.record(seat.log, kind, **body)
+    except LedgerError as error:
+        logger.error("%s: not journalled: %s: %s", seat.name, body, error, extra={"alert": "journal"})
+        return error
+    return None
 
 
 async def _call(hook: Callable[[], Awaitable[None]] | None) -> None:

@@ -5,6 +5,9 @@ the gate judges what is planned; bar, equity, decision and intents become durabl
 are sent, and their outcomes journalled. `equity{time}` is therefore the account at the close of that bar *before* the
 orders decided on it, which is the backtest's equity of that bar.
 
+An order goes out at once and whole, or is worked in children by a schedule (`tradelib.live.worked`) until the next
+decision, which cuts it off.
+
 Only the newest closed bar may trade. Bars that closed while the runner was away are journalled, not decided on. The
 first decision is made on the last bar that was closed when the trader first started. After a restart the journal says
 where to go on; intents without a final order are settled first, by asking the venue.
@@ -20,35 +23,55 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from tradelib.backtest import kernel
 from tradelib.bundle import Bundle
+from tradelib.bundle.trading.bar import Bar, bars_frame
+from tradelib.bundle.trading.instructions import Ending, Fill, Instruction, News, Plan
+from tradelib.bundle.trading.purse import Book, Purse, can_pay, sold
+from tradelib.bundle.trading.retelling import (
+    GIVES_WAY,
+    OVERTAKEN,
+    PLAN_CHANGED,
+    endings_of,
+    fill_of,
+    leg_of,
+    legs_of,
+    parted,
+    verdicts,
+)
+from tradelib.bundle.trading.terms import decided_quantity, is_reached, order_terms
 from tradelib.bundle.window import window_of
-from tradelib.errors import RunnerError
+from tradelib.errors import LedgerError, RunnerError
 from tradelib.ledger import journal
-from tradelib.live.account import Account, Listing, Markets, fetch_account
-from tradelib.live.bars import Bar, BarFeed
-from tradelib.live.books import ENDINGS, bars_frame, legs_of, open_book
-from tradelib.live.dialects import Dialect
-from tradelib.live.feeds import MarketData, Pace, Streams, Tell
-from tradelib.live.fills import VenueTrade
+from tradelib.live.account import Account, Listing, fetch_account
+from tradelib.live.audited import PurseCheck
+from tradelib.live.bars import BarFeed
+from tradelib.live.books import open_book
+from tradelib.live.connection import describe_error
+from tradelib.live.execution.children import MarketRules, MarketView
+from tradelib.live.execution.records import instruction_body
+from tradelib.live.execution.schedules import Schedule
+from tradelib.live.feeds import Pace, Streams
+from tradelib.live.fills import VenueTrade, total
 from tradelib.live.gate import PASSED, GateVerdict
-from tradelib.live.instructions import Ending, Fill, Instruction, Plan
-from tradelib.live.intents import Intent, OrderReport, OrderState, client_order_id, quantise, quantise_price
+from tradelib.live.intents import Intent, OrderReport, OrderState, client_order_id, quantise
 from tradelib.live.journals import Item, TraderJournal
 from tradelib.live.orders import OrderDesk, WorkingOrder
-from tradelib.live.patience import Insistence, Unanswered
-from tradelib.live.purse import Book, Purse
+from tradelib.live.patience import Failure, attempt
+from tradelib.live.sight import Sight, exact
 from tradelib.live.summary import Step
+from tradelib.live.watchdog import show_life
+from tradelib.live.wired import Wire
+from tradelib.live.worked import Drafts, Parent, WorkedOrders, entry, refusal
 
-__all__ = ["Funding", "Gate", "Trader", "Wire", "item"]
+__all__ = ["Funding", "Gate", "Trader", "Wire"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,24 +79,10 @@ _IDLE_POLLS = 50
 """Polls in a row without a new bar after which a paper trader asks whether the market is still open."""
 _LOOK = 2.0
 """Seconds after which resting orders are asked for while a bar forms."""
+_SHORTEST = 0.05
+"""Seconds between two questions for a price, at least."""
 _SNAPSHOT = 1_000
 """Decisions between two snapshots of a book."""
-
-
-@dataclass(frozen=True)
-class Wire:
-    """What all traders of a runner share: the client, its markets and data, and how long to insist."""
-
-    client: Any
-    mode: str
-    dialect: Dialect
-    insistence: Insistence
-    data: MarketData
-    markets: Markets
-    tell: Tell
-    executor: Executor | None = None
-    blocked: Callable[[], tuple[str, ...]] = tuple
-    """Endpoints of the account that may not be asked now: no order that adds to a position leaves meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,12 @@ class Trader:
     probing: bool = True
     streams: Streams | None = None
     gate: Gate | None = None
+    regate: Gate | None = None
+    """The gate's second look, at every request that sends an order: it counts nothing, and refuses what has changed."""
+    schedule: Schedule | None = None
+    """How its orders are worked; None: each at once and whole, as research assumes."""
+    look_seconds: float = _LOOK
+    """Pause between two questions for the price, while the runner holds orders and no stream tells it."""
     progress: Callable[[Step], None] | None = None
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=10_000))
 
@@ -119,17 +134,27 @@ class Trader:
             page=wire.dialect.maximum_bars,
             probing=self.probing,
         )
+        self.sight = Sight(wire, self.feed, self.streams, polled=self.probing)
         self._told: deque[OrderReport] = deque()
-        self.desk = OrderDesk(wire.client, self.log, wire.insistence, dialect=wire.dialect, on_report=self._told.append)
+        told: dict[str, Any] = {"on_report": self._hear, "objection": self._objection}
+        self.desk = OrderDesk(wire.client, self.log, wire.insistence, dialect=wire.dialect, **told)
         self.listing: Listing | None = None
         self.last_step: Step | None = None
         self.started = False
         self.ended = ""
+        self.withdrawn = False
+        """Whether its bundle has no share any more: it goes on deciding, and nothing of it leaves but exits."""
+        self.worked = WorkedOrders(self.schedule, self.symbol, bundle.digest)
         self._legs: dict[str, str] = {}
-        self._fills: list[Fill] = []
-        self._endings: list[Ending] = []
+        self._untold: list[News] = []
         self._freed: set[str] = set()
+        self._check = PurseCheck(self.log, bundle.execution)
+        self._promised = 0.0
+        self._overdue: list[str] | None = None
         self._to_deliver: tuple[Plan, list[Intent], Bar, float] | None = None
+        self._heard = asyncio.Event()
+        self._writing = False
+        self._postponed: list[tuple[Callable[[dict[str, Any]], bool], dict[str, Any]]] = []
         self._begun = False
         self._since_snapshot = 0
         self._idle = 0
@@ -159,17 +184,34 @@ class Trader:
     async def start(self) -> None:
         """Go on where the journal ends: history, open orders, purse; then compare with the venue."""
         self.listing = await self.wire.markets.listing(self.symbol, self.bundle.execution.lots_per_unit)
+        await self._write_listing(self.listing)
         self.feed.resume([Bar.from_body(body) for body in journal.bars(self.log)])
         seen = await self.feed.start()
         await self._settle()
+        self.worked.restore(self.log)
         self.book = await self._open_book()
         await self._compare_account()
         last = self.log.last(journal.DECISION)
         self._begun = last is not None
         self._decided = -1 if last is None else pd.Timestamp(last.body["time"]).value // 10**6
         await self._pass(seen)
-        await self._make_stand()
+        newest = "" if last is None else last.body["time"]
+        self.worked.stop("its bar has passed", lambda order: order.kind == "market" and order.time != newest)
+        if self.due and self._begun:
+            self._overdue = self._overdue or []  # the decision that comes first places what is missing, too
+        else:
+            await self._make_stand()
+            await self._settle_news()
+            await self._work_through()
         self.started = True
+
+    async def _write_listing(self, listing: Listing) -> None:
+        """What orders will be rounded to; again where the venue changed it."""
+        tick = None if listing.tick is None else format(listing.tick, "f")
+        body = {"symbol": listing.symbol, "step": format(listing.step, "f"), "tick": tick}
+        last = self.log.last(journal.LISTING)
+        if last is None or last.body != body:
+            await self.log.write([entry(journal.LISTING, body)], self.wire.executor)
 
     async def _settle(self) -> None:
         """Resolve what an earlier run left open. Only an order of the newest closed bar may still be sent."""
@@ -181,22 +223,51 @@ class Trader:
         await self.desk.resume(lambda intent: intent.time == newest)
         self._told.clear()  # all of it is in the journal, from which the book is opened
 
+    async def _ask_for_trades(self, name: str, venue_order_id: str, quantity: float) -> None:
+        """Every trade of an order, so that they add up to what it filled; `Unanswered` where the venue keeps silent."""
+
+        async def question() -> None:
+            told = await self.wire.dialect.fills(self.wire.client, self.symbol, order_id=venue_order_id)
+            self.desk.book(name, told)
+            if abs(float(total(self.desk.fills.of(name)))) < abs(quantity):
+                raise LookupError("trades are missing")
+
+        await self.wire.insistence.insist(question, f"all trades of order {name}")
+
     async def _open_book(self) -> Book:
         """The purse as the journal tells it, or a new one."""
         if self.log.last(journal.PURSE) is None and self.log.last(journal.EQUITY) is None:
             await self._fund()
         self._allotted = sum(float(body["cash"]) for body in journal.bodies(self.log, journal.PURSE))
         self._legs = legs_of(self.log)
-        return open_book(self.bundle, self.log, self.feed.kept.step, self._fill)
+        return open_book(self.bundle, self.log)
 
     async def _make_stand(self) -> None:
         """What shall rest and was never written down, because the process ended before: place it now."""
         resting = [order for order in self.book.instructions if order.kind != "market"]
-        missing = [order for order in resting if self.log.get(f"intent:{self._id(order)}") is None]
+        missing = [order for order in resting if not self._is_written(order)]
         if missing:
             plan = Plan(self.feed.last.time, None, None, *self.book.account, 0.0, place=tuple(missing))
             await self._carry_out(plan)
             await self._settle_news()
+
+    def _is_written(self, order: Instruction) -> bool:
+        """Whether the journal has an order, or the ticket that works it."""
+        return order.leg in self.worked.parents or self.log.get(f"intent:{self._id(order)}") is not None
+
+    async def allot(self, cash: float, share: float, capital: float, reason: str) -> float:
+        """Trade another share of the capital from now on: `cash` comes in, or (negative) goes out as far as it is free.
+
+        What came in; what could not go out is owed, and written down.
+        """
+        async with self._turn:
+            self._book_quietly()
+            moved = max(cash, -max(self.purse.cash, 0.0))
+            body = {"cash": moved, "position": 0.0, "capital": capital, "share": share, "reason": reason}
+            await self.log.write([entry(journal.PURSE, {**body, "owed": moved - cash})], self.wire.executor)
+            self.book.fund(moved)
+            self._allotted += moved
+            return moved
 
     async def _fund(self) -> None:
         terms = self.funding
@@ -206,7 +277,7 @@ class Trader:
         else:
             cash = terms.share * terms.capital
             body = {"cash": cash, "position": 0.0, "capital": terms.capital, "share": terms.share, "reason": "opened"}
-        await self.log.write([item(journal.PURSE, body)], self.wire.executor)
+        await self.log.write([entry(journal.PURSE, body)], self.wire.executor)
 
     async def _account(self) -> Account:
         assert self.listing is not None
@@ -228,6 +299,17 @@ class Trader:
     def purse(self) -> Purse:
         """What the bundle has."""
         return Purse(*self.book.account, float(self.bundle.execution.lots_per_unit))
+
+    @property
+    def holds(self) -> bool:
+        """Whether it has a position that can be sold."""
+        return bool(self._lots(self.purse.position))
+
+    def unexplained(self) -> str:
+        """What the purse has otherwise than its journal says, in words; "" where they agree, or nobody can tell now."""
+        if not self.started or self._turn.locked() or self._told or self._untold or not self._begun:
+            return ""
+        return self._check.difference(self.purse)
 
     @property
     def allotted(self) -> float:
@@ -257,18 +339,24 @@ class Trader:
 
     async def listen(self) -> None:
         """How orders that rest stand, while a bar forms; what has to stand because of it is placed at once."""
-        if not self.desk.working(self.symbol):
+        show_life()
+        self._heard.clear()
+        if not (self.desk.working(self.symbol) or self.worked or self._told):
             return
         async with self._turn:
+            prices = await self.sight.glance() if self.worked or self._holds_orders() else []
             await self._look()
-            await self._tick()
+            await self._tick(prices)
             await self._settle_news()
 
-    async def _tick(self) -> None:
-        """Show the newest price to the orders that the runner holds because the venue cannot."""
-        price = self.feed.price
-        if price is not None and any(order.held for order in self.desk.working(self.symbol)):
-            await self.desk.tick(self.symbol, bid=price, ask=price)
+    def _holds_orders(self) -> bool:
+        return any(order.held for order in self.desk.working(self.symbol))
+
+    async def _tick(self, prices: Sequence[float | None]) -> None:
+        """Show prices, as they came, to the orders that the runner holds because the venue cannot."""
+        for price in prices:
+            if price is not None and self._holds_orders():
+                await self.desk.tick(self.symbol, bid=price, ask=price)
 
     async def idle(self, stopping: asyncio.Event) -> None:
         """Wait for the next bar; now and then ask whether there will be one."""
@@ -280,12 +368,53 @@ class Trader:
             asyncio.create_task(stopping.wait()),
         ]
         try:
-            while not (await asyncio.wait(waiting, timeout=_LOOK, return_when=asyncio.FIRST_COMPLETED))[0]:
+            while not await self._is_time(waiting):
                 await self.listen()
         finally:
             for one in waiting:
                 one.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
+
+    def hear(self, said: dict[str, Any]) -> bool:
+        """An order as a stream tells it; True where it is one of this desk's. Not while a decision is written down."""
+        if self._writing:
+            self._postponed.append((self.hear, said))
+            return True
+        return self.desk.hear(said) is not None
+
+    def hear_trade(self, said: dict[str, Any]) -> bool:
+        """A trade as a stream tells it; True where it is news of an order of this desk."""
+        name = self.desk.named(str(said.get("order")))
+        if name is None:
+            return False
+        if self._writing:
+            self._postponed.append((self.hear_trade, said))
+            return True
+        return bool(self.desk.book(name, [said]))
+
+    def look_again(self) -> None:
+        """Ask how orders stand at the next occasion."""
+        self._heard.set()
+
+    def _hear_postponed(self) -> None:
+        postponed, self._postponed = self._postponed, []
+        for hear, said in postponed:
+            hear(said)
+
+    async def _is_time(self, waiting: Sequence[asyncio.Task[Any]]) -> bool:
+        """Wait for one of these, for news of orders, or until these should be looked after; True for the first."""
+        wake = self.worked.wake_ms(self.sight.known()) if self.worked else None
+        held = self._holds_orders()
+        longest = min(_LOOK, max(self.look_seconds, _SHORTEST)) if held else _LOOK
+        seconds = longest if wake is None else min(longest, max(0.0, (wake - self.sight.now()) / 1e3))
+        news: list[asyncio.Task[Any]] = [asyncio.create_task(self._heard.wait())]
+        news += [asyncio.create_task(self.sight.moved())] if held else []
+        try:
+            await asyncio.wait([*waiting, *news], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in news:
+                one.cancel()
+        return any(one.done() for one in waiting)
 
     async def _is_finished(self) -> bool:
         """A paper market that stopped trading has come to the end of its recording; a live one may open again."""
@@ -307,15 +436,36 @@ class Trader:
 
     async def _decide(self) -> None:
         bar = self.feed.last
+        await self._cut_off("the next decision")
         await self._look()
+        view = await self._view()
+        self._writing = True
         begun = time.perf_counter()
-        fills, endings = self._news(before=bar.milliseconds + self.feed.kept.step)
-        plan = self.book.close(bar, self.feed.history(), fills, endings)
-        orders = self._orders(plan)
+        told = self._news(before=self._booked_before(bar))
+        plan = self._caught_up(self.book.close(bar, self.feed.history(), told, later=self._news()))
+        drafts = self._orders(plan, view)
         took = time.perf_counter() - begun
         self._begun, self._decided = True, bar.milliseconds
-        intents = await self._write_down(plan, orders, self._decision(bar, plan))
+        try:
+            intents = await self._write_down(drafts, self._decision(bar, plan))
+        finally:
+            self._writing = False
         self._to_deliver = plan, intents, bar, took
+        self._hear_postponed()
+
+    def _caught_up(self, plan: Plan) -> Plan:
+        """The plan, with what bars that passed asked for and what still has to be done of it."""
+        if self._overdue is None:
+            return plan
+        late, self._overdue = self._overdue, None
+        fresh = {order.leg for order in plan.place}
+        place = [order for order in self.book.instructions if order.leg in fresh or not self._is_written(order)]
+        cancel = tuple(dict.fromkeys((*late, *plan.cancel)))
+        return replace(plan, place=tuple(place) if self.bundle.needs else plan.place, cancel=cancel)
+
+    def _booked_before(self, bar: Bar) -> float:
+        """Fills of the bar that is forming are booked after the close: by a mirror, which knows which bar is which."""
+        return bar.milliseconds + self.feed.kept.step if self.bundle.needs else math.inf
 
     async def deliver(self) -> None:
         """The second half: send, and go on until nothing is new."""
@@ -325,8 +475,9 @@ class Trader:
         try:
             status = await self._send(plan.cancel, intents)
             await self._settle_news()
-            await self._tick()
+            await self._tick([self.feed.price])
             await self._settle_news()
+            await self._work_through()
         finally:
             self._turn.release()
         self._report(bar, plan, status, took)
@@ -334,78 +485,106 @@ class Trader:
     async def _settle_news(self) -> None:
         """Book what was told, and what has to stand at the venue because of it, until nothing is new."""
         while self._begun:
-            fills, endings = self._news()
-            if not fills and not endings:
+            await self._complete()
+            news = self._news()
+            if news:
+                plan = self.book.book(news)
+                if plan.place or plan.cancel:
+                    await self._carry_out(plan)
+            if not await self._work() and not news:
                 return
-            plan = self.book.book(fills, endings)
-            if plan.place or plan.cancel:
-                await self._carry_out(plan)
 
     def _decision(self, bar: Bar, plan: Plan) -> list[Item]:
         """What is written of a decided bar; now and then with all that the book remembers."""
         decided = {"signal": plan.signal, "target_weight": plan.weight, "quantity": self._quantity(plan)}
+        decided |= verdicts(plan)
         account = {"position": plan.position, "equity": plan.equity}
         items = [
-            item(journal.BAR, bar.body()),
-            item(journal.EQUITY, {"time": bar.time, "cash": plan.cash, **account}),
-            item(journal.DECISION, {"time": bar.time, **account, **decided}),
+            entry(journal.BAR, bar.body()),
+            entry(journal.EQUITY, {"time": bar.time, "cash": plan.cash, **account}),
+            entry(journal.DECISION, {"time": bar.time, **account, **decided}),
         ]
         self._since_snapshot += 1
-        if self._since_snapshot >= _SNAPSHOT and (state := self.book.state()) is not None:
-            items.append(item(journal.SNAPSHOT, {"time": bar.time, "state": state}))
+        rests = self._since_snapshot >= _SNAPSHOT and not self._untold  # what is told later is no part of it
+        if rests and (state := self.book.state()) is not None:
+            items.append(entry(journal.SNAPSHOT, {"time": bar.time, "state": state}))
             self._since_snapshot = 0
         return items
 
-    def _orders(self, plan: Plan) -> list[tuple[Instruction, GateVerdict, Intent | None]]:
-        """Each new instruction, what the gate says of it, and the order that it becomes; None where it becomes none."""
-        found = []
+    def _orders(self, plan: Plan, view: MarketView) -> Drafts:
+        """What becomes of each new instruction: an order, a ticket with its first children, or nothing."""
+        drafts, self._promised = Drafts(), 0.0
         for order in plan.place:
-            verdict = self._verdict(order)
-            intent = self._intent(order) if verdict.allowed else None
-            if verdict.allowed and intent is None:
-                verdict = GateVerdict(False, "lot", order.quantity, reason="less than one lot is left of it")
-            found.append((order, verdict, intent))
-        return found
+            parent = self._opened(order, view) if self.worked.takes(order) else None
+            if parent is not None:
+                self._go_on(drafts, parent, view)
+            else:
+                self._draft(drafts, order, view, plan.time)
+        return drafts
 
-    async def _carry_out(self, plan: Plan) -> str | None:
-        """Write down what a plan asks for, then send it; the first order's outcome."""
-        return await self._send(plan.cancel, await self._write_down(plan, self._orders(plan), []))
+    def _opened(self, order: Instruction, view: MarketView) -> Parent | None:
+        quantity = self._fitting(order)[0]
+        parent = self.worked.open(order, quantity, self._rules(), view) if self._unpaid(order) is None else None
+        if parent is not None:
+            self._promise(order, float(parent.ticket.work.total))
+        return parent
 
-    async def _write_down(
-        self, plan: Plan, orders: list[tuple[Instruction, GateVerdict, Intent | None]], items: list[Item]
-    ) -> list[Intent]:
-        """Everything about a plan in one transaction; the orders that may leave. What was refused the book is told."""
-        intents = [intent for _, _, intent in orders if intent is not None]
-        refused = [(order, verdict) for order, verdict, intent in orders if intent is None]
-        told = [(order, verdict) for order, verdict in refused if verdict.cause != "lot" or self.bundle.needs]
-        items += [item(journal.REFUSAL, self._refusal(plan.time, one, why)) for one, why in told]
-        items += [item(journal.INTENT, intent.body()) for intent in intents]
+    def _go_on(self, drafts: Drafts, parent: Parent, view: MarketView) -> None:
+        """The next children of an order, each judged by the gate."""
+        self.worked.go_on(drafts, parent, view, self._verdict)
+        self._legs |= dict.fromkeys(parent.ids, parent.order.leg)
+
+    def _draft(self, drafts: Drafts, order: Instruction, view: MarketView, time: str) -> None:
+        """An order as it is, or what is said against it, which the book is told."""
+        verdict = self._unpaid(order) or self._verdict(order)
+        intent = self._intent(order) if verdict.allowed else None
+        if verdict.allowed and intent is None:
+            verdict = GateVerdict(False, "lot", order.quantity, reason="less than one lot is left of it")
+        opening = entry(journal.INSTRUCTION, instruction_body(order, self.symbol))
+        if intent is not None:
+            drafts.items.append(opening)
+            drafts.send(intent, view)
+            self._promise(order, float(intent.quantity))
+        elif verdict.cause != "lot" or self.bundle.needs:
+            drafts.items += [opening, refusal(time, self.symbol, order, verdict)]
+            drafts.endings.append(Ending(order.leg, "rejected", verdict.reason))
+
+    async def _carry_out(self, plan: Plan, items: Sequence[Item] = ()) -> str | None:
+        """Write down `items` and what a plan asks for, then send it; the first order's outcome."""
+        drafts = self._orders(plan, await self._view())
+        return await self._send(plan.cancel, await self._write_down(drafts, items))
+
+    async def _write_down(self, drafts: Drafts, items: Sequence[Item] = ()) -> list[Intent]:
+        """Everything about a plan in one transaction; the orders that may leave."""
+        items = [*items, *drafts.items]
         if items:
             await self.log.write(items, self.wire.executor)
-        self._endings += [Ending(order.leg, "rejected", verdict.reason) for order, verdict in told]
-        return intents
-
-    def _refusal(self, time: str, order: Instruction, verdict: GateVerdict) -> dict[str, Any]:
-        told = verdict.as_dict()
-        why = {name: told[name] for name in ("reason", "figure", "threshold")}
-        named = {"time": time, "symbol": self.symbol, "leg": order.leg, "rule": verdict.cause}
-        return {**named, "quantity": order.signed, **why}
+        self._untold += drafts.endings
+        return drafts.intents
 
     def _verdict(self, order: Instruction) -> GateVerdict:
         """May an order leave now? Not while the venue does not answer about the account, nor against the gate."""
+        if self.withdrawn and not order.reduces:
+            return GateVerdict(False, "withdrawn", reason="its bundle has no share of the capital any more")
         blocked = () if order.reduces else self.wire.blocked()
         if blocked:
             return GateVerdict(False, "read_only", reason=f"{', '.join(blocked)} does not answer")
         return PASSED if self.gate is None else self.gate(self, order)
 
+    def _objection(self, intent: Intent) -> str | None:
+        """What forbids to send an order at this moment, though it was allowed when it was written down."""
+        if not intent.reduces and intent.kind == "market" and intent.time < self.feed.last.time:
+            return "its bar has passed"
+        blocked = () if intent.reduces else self.wire.blocked()
+        if blocked:
+            return f"{', '.join(blocked)} does not answer"
+        verdict = PASSED if self.regate is None else self.regate(self, _instructed(intent))
+        return None if verdict.allowed else verdict.reason
+
     def _quantity(self, plan: Plan) -> float:
         """Signed units that the decision itself trades at once, in whole lots; 0.0 for no order."""
-        signed = [
-            math.copysign(float(self._lots(order.quantity)), order.signed)
-            for order in plan.place
-            if order.kind == "market" and order.reason == "signal" and self._lots(order.quantity)
-        ]
-        return sum(signed) if signed else 0.0
+        assert self.listing is not None
+        return decided_quantity(plan, self.listing.step)
 
     def _lots(self, quantity: float) -> Decimal:
         assert self.listing is not None
@@ -413,49 +592,97 @@ class Trader:
 
     def _intent(self, order: Instruction) -> Intent | None:
         """The order as it goes to the venue, rounded so that risk never grows; None where nothing is left of it."""
-        amount = self._lots(self._affordable(order))
-        if not amount:
+        assert self.listing is not None
+        quantity, price = self._fitting(order)
+        reached = is_reached(order, price)
+        terms = order_terms(order, quantity=quantity, reached=reached, step=self.listing.step, tick=self.listing.tick)
+        if terms is None:
             return None
-        name, reached = self._id(order), self._is_reached(order)
+        name = self._id(order)
         self._legs[name] = order.leg
-        return Intent(
-            order.time,
-            name,
-            self.symbol,
-            order.side,
-            amount,
-            "market" if reached else order.kind,
-            price=self._price(order.price, order.side),
-            stop_price=None if reached else self._price(order.stop_price, order.side),
-            group=None if reached else order.group,
-            reduces=order.reduces,
-            leg="" if order.leg == "0" else order.leg,
-            reason="" if order.reason == "signal" else order.reason,
-        )
+        seen = price if order.fits or reached else None
+        fitted = terms["quantity"] < self._lots(order.quantity)
+        return Intent(client_order_id=name, symbol=self.symbol, seen_price=seen, fitted=fitted, **terms)
 
-    def _is_reached(self, order: Instruction) -> bool:
-        """A stop that the market has passed already: venues refuse it, the engine fills it at the open."""
+    def _fitting(self, order: Instruction) -> tuple[float, float | None]:
+        """What of an order is sent, all of it or what the purse can pay, and the price that this was decided at."""
         price = self.feed.price
-        if order.kind != "stop" or price is None or order.stop_price is None:
-            return False
-        return price <= order.stop_price if order.side == "sell" else price >= order.stop_price
+        if not order.fits:
+            return sold(order, self.purse, self._promised), price
+        price = self.feed.last.close if price is None else price
+        return min(order.quantity, self.book.fitted(order.leg, price)), price
+
+    def _promise(self, order: Instruction, quantity: float) -> None:
+        """Remember what an order of this plan sells at once: later ones of it cannot sell that again."""
+        if order.side == "sell" and order.kind == "market":
+            self._promised += quantity
+
+    def _unpaid(self, order: Instruction) -> GateVerdict | None:
+        """A purchase that the purse cannot pay at the price of the moment: research refuses it at the fill, and a venue
+        would pay it with the cash of others."""
+        if order.side == "sell" or order.kind != "market" or order.fits:
+            return None
+        price = self.feed.last.close if self.feed.price is None else self.feed.price
+        paid, left = can_pay(order, self.purse, price, self.bundle.execution, self._promised)
+        return (
+            None if paid else GateVerdict(False, "cash", left, 0.0, f"at {price:g} it would leave {left:.2f} in cash")
+        )
 
     def _id(self, order: Instruction) -> str:
         return client_order_id(self.bundle.digest, self.symbol, order.time, order.leg)
 
-    def _affordable(self, order: Instruction) -> float:
-        """What of an order is sent: all of it, or what the purse can pay at the price of the moment."""
-        if not order.fits:
-            return order.quantity
-        return min(order.quantity, self.book.fitted(order.leg, self.feed.price or self.feed.last.close))
+    # Orders that are worked -------------------------------------------------------------------------------------------
 
-    def _price(self, price: float | None, side: str) -> Decimal | None:
-        if price is None:
-            return None
-        assert self.listing is not None
-        if self.listing.tick is None:
-            raise RunnerError(f"the venue names no tick for {self.symbol}: prices cannot be rounded safely")
-        return quantise_price(price, self.listing.tick, side)
+    async def _work(self) -> bool:
+        """Let every ticket go on: children written down, then sent or taken back; whether anything happened."""
+        if not self.worked:
+            return False
+        view, moved = await self._view(), False
+        for parent in list(self.worked.parents.values()):
+            drafts = Drafts()
+            self._go_on(drafts, parent, view)
+            intents = await self._write_down(drafts)
+            for name in drafts.cancels:
+                await self.desk.cancel(name, parent.ticket.stopped or "its schedule takes it back")
+            await self._send((), intents)
+            moved = moved or bool(drafts.cancels or intents)
+        await self._complete()
+        self._collect()
+        return await self._end_worked(view) or moved
+
+    async def _end_worked(self, view: MarketView) -> bool:
+        """Write down which of them are over, and tell the book what they left unfilled."""
+        over = [self.worked.end(parent) for parent in self.worked.over(view)]
+        if over:
+            await self.log.write([entry(journal.ENDING, body) for body, _ in over], self.wire.executor)
+        self._untold += [ending for _, ending in over if ending is not None]
+        return bool(over)
+
+    async def _cut_off(self, reason: str) -> None:
+        """Nothing that an earlier decision wanted at once may go on working; what rests by itself may."""
+        self.worked.stop(reason, lambda order: order.kind == "market")
+        while await self._work():
+            pass
+
+    async def _work_through(self) -> None:
+        """On a venue that is polled the market stands still until it is asked: schedules tell the time themselves."""
+        while self.probing and self.worked:
+            wake = self.worked.wake_ms(self.sight.known())
+            if wake is None or wake >= self.sight.opened + self.feed.kept.step:
+                return
+            self.sight.told = wake
+            await self._settle_news()
+
+    async def _view(self) -> MarketView:
+        """The market; with its best prices where orders are worked."""
+        return await self.sight.view() if self.schedule is not None or self.worked else self.sight.known()
+
+    def _rules(self) -> MarketRules:
+        listing = self.listing
+        assert listing is not None
+        if listing.tick is None:
+            raise RunnerError(f"the venue names no tick for {self.symbol}: orders cannot be worked safely")
+        return MarketRules(listing.step, listing.tick, minimum_notional=exact(self.bundle.execution.minimum_notional))
 
     # Orders -----------------------------------------------------------------------------------------------------------
 
@@ -463,32 +690,62 @@ class Trader:
         """Withdraw, then place: market orders one after the other, then what rests; the first one's outcome."""
         names = {leg: name for name, leg in self._legs.items()}
         for leg in cancel:
-            if leg in names:
-                await self.desk.cancel(names[leg], "the plan changed")
-        status: str | None = None
+            parent = self.worked.parents.get(leg)
+            if parent is not None:
+                parent.ticket.stop(PLAN_CHANGED)
+            for name in parent.alive() if parent is not None else [names[leg]] if leg in names else []:
+                await self.desk.cancel(name, PLAN_CHANGED)
+        status, batch = None, {intent.client_order_id for intent in intents}
+        if batch:
+            self.sight.begin()
         for intent in intents:
-            if intent.kind == "market":
-                report = await self._execute(intent)
+            if _is_done_at_once(intent):
+                report = await self._execute(intent, batch)
                 status = status or report.state.value
-        resting = [intent for intent in intents if intent.kind != "market"]
-        if resting:
-            reports = await self.desk.place_all(resting)
-            status = status or reports[0].state.value
-        return status
+        resting = [intent for intent in intents if not _is_done_at_once(intent)]
+        moved = await self.desk.make_room(resting)  # what made room is told again, and these with it
+        overtaken = bool(resting) and await self._is_overtaken(batch)
+        late = [intent for intent in resting if overtaken or intent.group in moved]
+        reports = [await self._give_up(intent) for intent in late]
+        reports += await self.desk.place_all([intent for intent in resting if intent not in late])
+        return status or (reports[0].state.value if reports else None)
 
-    async def _execute(self, intent: Intent) -> OrderReport:
+    async def _execute(self, intent: Intent, batch: Collection[str] = ()) -> OrderReport:
         """A market order. A spot venue locks what a resting order would sell, so those that rest give way to a sale.
 
-        That they are gone is not told to the book, which withdraws them because of the sale; unless there was none.
+        The outcome of their cancel decides: where one of them was filled instead, the sale is given up, and what is
+        left of it is decided after that fill. That they were withdrawn the book is told after the sale: what of them
+        shall still stand is placed again.
         """
         freed = [order for order in self.desk.working(self.symbol) if intent.reduces and self._locks(order, intent)]
         for order in freed:
             self._freed.add(order.id)
-            await self.desk.cancel(order.id, "gives way to a sale at the market")
-        report = await self.desk.execute(intent)
-        if report.state is not OrderState.FILLED:
-            gone = [order for order in freed if order.state is OrderState.CANCELED]
-            self._endings += [Ending(self._legs[order.id], "cancelled", order.report.reason) for order in gone]
+            await self.desk.cancel(order.id, GIVES_WAY)
+        overtaken = intent.side == "sell" and await self._is_overtaken(batch)
+        report = None if overtaken else await self.desk.execute(intent)
+        await self._complete()
+        self._collect()
+        gone = [order for order in freed if order.state is OrderState.CANCELED]
+        gone = [order for order in gone if self.worked.parent_of(order.id) is None]
+        self._untold += [Ending(self._leg(order.id), "withdrawn", GIVES_WAY) for order in gone]
+        return await self._give_up(intent) if report is None else report
+
+    async def _is_overtaken(self, batch: Collection[str]) -> bool:
+        """Whether something was filled that the orders of a batch, which are about to leave, were decided without."""
+        await self._complete()
+        self._collect()
+        return any(isinstance(told, Fill) and told.client_order_id not in batch for told in self._untold)
+
+    async def _give_up(self, intent: Intent) -> OrderReport:
+        """End an order unsent; what shall still be done of it the book tells again, after the fill that came first."""
+        self._freed.add(intent.client_order_id)
+        report = await self.desk.give_up(intent, OVERTAKEN)
+        self._collect()
+        parent = self.worked.parent_of(intent.client_order_id)
+        if parent is None:
+            self._untold.append(Ending(self._leg(intent.client_order_id), "withdrawn", OVERTAKEN))
+        else:
+            parent.ticket.stop(OVERTAKEN)
         return report
 
     @staticmethod
@@ -499,66 +756,74 @@ class Trader:
         """Ask how resting orders stand; what is done is the journal's to remember."""
         if self.desk.working(self.symbol):
             await self.desk.refresh(self.symbol)
+        await self._complete()
         self._collect()
         for report in self.desk.forget_done():
             self._legs.pop(report.client_order_id, None)
             self._freed.discard(report.client_order_id)
 
-    def _news(self, before: float = math.inf) -> tuple[list[Fill], list[Ending]]:
-        """Fills (from before a moment, epoch ms) and endings that were told and not yet booked."""
+    def _news(self, before: float = math.inf) -> list[News]:
+        """Fills (from before a moment, epoch ms) and endings that were told and not yet booked, in their sequence."""
         self._collect()
-        now = [fill for fill in self._fills if fill.time_ms < before]
-        self._fills = [fill for fill in self._fills if fill.time_ms >= before]
-        endings, self._endings = self._endings, []
-        return now, endings
+        now, self._untold = parted(self._untold, before)
+        return now
+
+    def _hear(self, report: OrderReport) -> None:
+        """The desk's word, which may come at any time: whoever waits for a bar looks after it."""
+        self._told.append(report)
+        self._heard.set()
+
+    async def _complete(self) -> None:
+        """An order that ended, and whose trades are not all told: they are asked for before anything else is done."""
+        for report in [one for one in self._told if one.is_final and not one.complete]:
+            if report.venue_order_id is not None:
+                await self._ask_for_trades(report.client_order_id, report.venue_order_id, report.quantity)
 
     def _collect(self) -> None:
         """Turn what the desk told into fills and endings, while it is known which legs they belong to."""
         while self._told:
             report = self._told.popleft()
-            if report.is_final and not report.complete:
-                raise Unanswered(f"the venue did not tell all trades of order {report.client_order_id}")
-            self._fills += [self._fill(trade) for trade in report.trades]
-            ending = ENDINGS.get(report.state)
-            if ending is not None and report.client_order_id not in self._freed:
-                leg = self._legs.get(report.client_order_id, "0")
-                self._endings.append(Ending(leg, ending, report.reason))  # type: ignore[arg-type]
+            parent = self.worked.parent_of(report.client_order_id)
+            self._untold += [replace(self._fill(trade), worked=parent is not None) for trade in report.fresh]
+            if parent is not None:
+                parent.hear(report)
+            elif report.client_order_id not in self._freed:
+                intent = self._intended(report.client_order_id)
+                self._untold += endings_of(intent, report.state.value, report.reason)
 
     def _fill(self, trade: VenueTrade) -> Fill:
         """A trade as a book takes it: fees in quote currency and in base units apart."""
-        base = self.symbol.partition("/")[0]
-        kept = sum(float(cost) for currency, cost in trade.fee_paid if currency == base)
-        fee = trade.fee
-        if fee is None:
+        if trade.fee is None:
             rate = self.bundle.execution.fee_rate
-            fee = float(kernel.fee.python(trade.quantity, trade.price, rate))
             self.wire.tell("fee assumed", f"{self.symbol} trade {trade.trade_id}: paid {trade.fee_paid}, rate {rate:g}")
-        return Fill(
-            trade.client_order_id,
-            trade.trade_id,
-            trade.quantity,
-            trade.price,
-            fee - kept * trade.price if kept else fee,
-            trade.time_ms,
-            bool(trade.maker),
-            self._legs.get(trade.client_order_id, "0"),
-            kept,
-        )
+        return fill_of(trade.body(), self._leg(trade.client_order_id), self.bundle.execution)
+
+    def _leg(self, client_order_id: str) -> str:
+        """The leg that an order is of."""
+        leg = self._legs.get(client_order_id)
+        return leg_of(self._intended(client_order_id)) if leg is None else leg
+
+    def _intended(self, client_order_id: str) -> dict[str, Any]:
+        """The journal's intent of an order."""
+        entry = self.log.get(f"intent:{client_order_id}")
+        return {} if entry is None else entry.body
 
     async def _pass(self, bars: Sequence[Bar]) -> None:
         """Bars that the history needs and nobody decides on; the newest is left to its decision."""
         passed = [bar for bar in bars if bar != self.feed.last]
         if not passed:
             return
-        await self.log.write([item(journal.BAR, bar.body()) for bar in passed], self.wire.executor)
         if not self._begun:
+            await self.log.write([entry(journal.BAR, bar.body()) for bar in passed], self.wire.executor)
             self.book.see(bars_frame(passed))
             return
-        for bar in passed:
-            fills, endings = self._news(before=bar.milliseconds + self.feed.kept.step)
-            plan = self.book.close(bar, None, fills, endings, decides=False)
-            await self._carry_out(plan)
-        await self._settle_news()
+        async with self._turn:
+            await self._cut_off("its bar has passed")
+            await self._look()
+            for bar in passed:  # what follows from them leaves with the decision on the newest, which knows all fills
+                plan = self.book.close(bar, None, self._news(before=self._booked_before(bar)), decides=False)
+                await self.log.write([entry(journal.BAR, bar.body())], self.wire.executor)
+                self._overdue = [*(self._overdue or ()), *plan.cancel]
 
     def _report(self, bar: Bar, plan: Plan, status: str | None, took: float) -> None:
         self.seconds.append(took)
@@ -575,44 +840,100 @@ class Trader:
     # The end ----------------------------------------------------------------------------------------------------------
 
     async def wind_down(self, policy: str, reason: str) -> list[OrderReport]:
-        """What an end does with orders and position: "keep" both, "cancel" orders, or "flatten" too; what it sent."""
+        """What an end does with orders and position: "keep" both, "cancel" orders, or "flatten" too; what it sent.
+
+        Everything that can be done is; then what is left raises `RunnerError`, an order of unknown outcome by its name.
+        """
         if policy == "keep" or not self.started:
             return []
         async with self._turn:
-            await self._look()
-            reports = await self.desk.cancel_all(reason, self.symbol)
+            left: list[Any] = [await attempt(self._cut_off(reason)), await attempt(self._look())]
+            orders = self.desk.working(self.symbol)
+            cancels = [attempt(self.desk.cancel(order.id, reason)) for order in orders]
+            left += await asyncio.gather(*cancels)
+            reports = [order.report for order in orders if order.report.is_final]
             if policy == "flatten":
-                reports += await self._flatten(reason)
-            self._book_quietly()
+                closed = await attempt(self._flatten(reason))
+                left.append(closed)
+                reports += [] if isinstance(closed, Failure) else closed
+            left.append(await attempt(self._quietly()))
+            self._check_done(policy, [one.error for one in left if isinstance(one, Failure)])
             return reports
+
+    def _check_done(self, policy: str, errors: Sequence[Exception]) -> None:
+        """Raise what is left of an end: a disk that refused as it is, the rest in one sentence."""
+        for error in errors:
+            if isinstance(error, LedgerError):
+                raise error
+        told = [describe_error(error) for error in errors]
+        told += [f"order {order.id} is {order.state.value}" for order in self.desk.working(self.symbol)]
+        if policy == "flatten" and self._lots(self.purse.position):
+            told.append(f"a position of {self.purse.position:g} is left")
+        if told:
+            raise RunnerError("; ".join(dict.fromkeys(told)))
+
+    def abandon(self) -> None:
+        """A decision was made, and its delivery will not come: whoever waits for the turn may have it."""
+        if self._to_deliver is not None:
+            self._to_deliver = None
+            self._turn.release()
+
+    async def _quietly(self) -> None:
+        await self._complete()
+        self._book_quietly()
 
     def _book_quietly(self) -> None:
         """Take what was told, and place nothing because of it."""
-        fills, endings = self._news()
-        if self._begun and (fills or endings):
-            self.book.book(fills, endings)
+        news = self._news()
+        if self._begun and news:
+            self.book.book(news)
+
+    async def rotate(self) -> Path:
+        """Go on in a new file of the journal; the next decision writes there all that the book remembers."""
+        async with self._turn:
+            closed = self.log.path
+            await asyncio.get_running_loop().run_in_executor(self.wire.executor, self.log.rotate)
+            self._since_snapshot = _SNAPSHOT
+            return closed
 
     async def withdraw_entries(self, reason: str) -> int:
         """Cancel the resting orders that add to a position; how many there were."""
+        self.worked.stop(reason, lambda order: not order.reduces)
         adding = [order for order in self.desk.working(self.symbol) if not order.intent.reduces]
-        for order in adding:
-            await self.desk.cancel(order.id, reason)
+        answers = await asyncio.gather(*(attempt(self.desk.cancel(order.id, reason)) for order in adding))
+        for answer in answers:
+            if isinstance(answer, Failure):
+                raise answer.error
         return len(adding)
 
     async def _flatten(self, reason: str) -> list[OrderReport]:
-        """Close the purse's position with one market order, durable as every other."""
+        """Close the purse's position with one market order, durable as every other.
+
+        Not while an order whose outcome is unknown may have closed it: what is sold twice is somebody else's.
+        """
         self._book_quietly()
         held = self.purse.position
-        if not self._lots(held):
+        if not self._lots(held) or any(order.intent.reduces for order in self.desk.working(self.symbol)):
             return []
         leg, side = f"flatten-{self.log.count(journal.INTENT)}", "sell" if held > 0 else "buy"
         told = {"reduces": True, "reason": reason, "time": self.feed.last.time}
+        self._promised = 0.0  # nothing else sells now
         intent = self._intent(Instruction(leg, "market", side, abs(held), **told))  # type: ignore[arg-type]
         assert intent is not None
-        await self.log.write([item(journal.INTENT, intent.body())], self.wire.executor)
+        drafts = Drafts()
+        drafts.send(intent, self.sight.known())
+        await self._write_down(drafts)
         return [await self._execute(intent)]
 
 
-def item(kind: str, body: dict[str, Any]) -> Item:
-    """An entry of the journal under its own key."""
-    return kind, body, journal.entry_key(kind, body)
+def _is_done_at_once(intent: Intent) -> bool:
+    """Whether nothing of an order stays at the venue: a market order, or one that is immediate or cancelled."""
+    return intent.kind == "market" or intent.time_in_force in ("IOC", "FOK")
+
+
+def _instructed(intent: Intent) -> Instruction:
+    """A durable order as the gate reads one."""
+    given = {"price": intent.price, "stop_price": intent.stop_price}
+    prices = {name: None if value is None else float(value) for name, value in given.items()}
+    named = {"group": intent.group, "reduces": intent.reduces, "reason": intent.reason, "time": intent.time}
+    return Instruction(intent.leg, intent.kind, intent.side, float(intent.quantity), **prices, **named)  # type: ignore[arg-type]

@@ -7,12 +7,39 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from tradelib.errors import ParameterError
 
-__all__ = ["Silence", "Watchdog"]
+__all__ = ["HEARTBEAT", "Silence", "Watchdog", "heard_by", "show_life"]
+
+HEARTBEAT = 60.0
+"""Seconds without a sign of life of some task after which the process counts as hung."""
+
+
+def _nobody() -> None:
+    return None
+
+
+_listener: ContextVar[Callable[[], None]] = ContextVar("listener", default=_nobody)
+
+
+@contextmanager
+def heard_by(listener: Callable[[], None]) -> Iterator[None]:
+    """Whatever is done within shows its life to `listener`."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def show_life() -> None:
+    """To be called wherever a task waits for something that may take long: it has not hung, it waits."""
+    _listener.get()()
 
 
 @dataclass(frozen=True)

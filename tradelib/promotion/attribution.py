@@ -6,6 +6,8 @@ how much. What a step changes in the final equity is the part of that ingredient
 difference. What even the last step leaves over did not come from orders at all: deposits, manual trades, funding.
 
 The order of the steps is a convention: where two causes act together, the earlier one gets the joint effect.
+
+A bundle whose exits, entries and limits act between decisions is split by its fills: see `attributing`.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ from tradelib.backtest import kernel
 from tradelib.bundle import Bundle
 from tradelib.bundle.window import window_of, windowed
 from tradelib.data.bars import check_bars, window
-from tradelib.data.timeframes import periods_per_year
 from tradelib.errors import DataError, LedgerError, require
 from tradelib.ledger import Ledger, journal
+from tradelib.promotion.attributing import Account, finals_by_fills, traded_live
 from tradelib.promotion.replay import journal_history, journal_of, signed_quantity
 
 if TYPE_CHECKING:
@@ -150,16 +152,19 @@ def attribute_live(path: str | os.PathLike[str], bundle: Bundle, bars: pd.DataFr
             raise LedgerError(f"Journal {path} holds {len(decided)} decisions: it takes two to have earned something.")
         seen = journal_history(path, bundle, list(journal.bars(log)))
         first, last = min(decided), max(decided)
-        research = _window_of(bars, bundle, first, last)
-        fills = _fills(log, _inside(seen, first, last))
-    worlds = (
-        _research(bundle, research, first),
-        _research(bundle, seen, first, last),
-        _live(seen, decided, first, last),
-    )
+        research, inside = _window_of(bars, bundle, first, last), _inside(seen, first, last)
+        fills, traded = _fills(log, inside), traded_live(log, inside, bundle.execution.timeframe)
     begin, end = equities[first], equities[last]
-    account = float(begin["cash"]), float(begin["position"])
-    finals = _finals(bundle, worlds, fills, account)
+    if bundle.needs:
+        weights = {time: body["target_weight"] for time, body in decided.items()}
+        finals = finals_by_fills(bundle, research, seen.loc[: inside[-1]], weights, traded, begin)
+    else:
+        worlds = (
+            _research(bundle, research, first),
+            _research(bundle, seen, first, last),
+            _live(seen, decided, first, last),
+        )
+        finals = _finals(bundle, worlds, fills, (float(begin["cash"]), float(begin["position"])))
     parts = dict(zip(PARTS, np.diff([*finals, float(end["equity"])]).tolist(), strict=True))
     start = float(begin["equity"])
     profits = finals[0] - start, float(end["equity"]) - start
@@ -240,38 +245,6 @@ def _fills(log: Ledger, index: pd.DatetimeIndex) -> dict[int, _Fill]:
 # The simulation -------------------------------------------------------------------------------------------------------
 
 
-class _Account:
-    """Cash and position by the kernel's own rules, and what the bundle's costs ask of holding and of trading much."""
-
-    def __init__(self, bundle: Bundle, world: _World, cash: float, position: float) -> None:
-        self.costs, self.lots = bundle.execution.costs, bundle.execution.lots_per_unit
-        self.cash, self.position = cash, position
-        self.traded = np.zeros(len(world.closes))
-        self.volume = 0.0
-        self.per_year = periods_per_year(bundle.golden_bars)
-
-    def fee_rate(self) -> float:
-        """The taker's rate; with tiers that of the value traded so far within their window."""
-        reached = [tier.taker for tier in self.costs.fee_tiers if self.volume >= tier.volume]
-        return reached[-1] if reached else self.costs.fee_rate
-
-    def fill(self, row: int, quantity: float, price: float, fee: float) -> None:
-        """Book a fill in the bar `row`."""
-        self.cash = kernel.cash_after(self.cash, quantity, price, fee)
-        self.position = kernel.position_after(self.position, quantity, self.lots)
-        self.traded[row] += abs(quantity) * price
-        self.volume += abs(quantity) * price
-
-    def close(self, row: int, close: float) -> None:
-        """What the bar `row` costs by being held over it; and the window of the tiers moves on."""
-        if self.position < 0.0:
-            self.cash -= kernel.borrow_cost(self.position, close, self.costs.borrow_rate / self.per_year)
-        if self.cash < 0.0:
-            self.cash -= kernel.interest_cost(self.cash, self.costs.interest_rate / self.per_year)
-        if row >= self.costs.tier_bars:
-            self.volume -= float(self.traded[row - self.costs.tier_bars])
-
-
 def _simulate(
     bundle: Bundle, world: _World, fills: Mapping[int, _Fill], account: tuple[float, float], taken: frozenset[str]
 ) -> float:
@@ -281,7 +254,7 @@ def _simulate(
     """
     pending: dict[int, list[tuple[int, float]]] = {}
     with interpreted():
-        book = _Account(bundle, world, *account)
+        book = Account(bundle, len(world.closes), *account)
         for row in range(len(world.closes)):
             for decision, quantity in pending.pop(row, ()):
                 price, fee = _terms_of(book, world, decision, row, quantity, fills, taken)
@@ -330,7 +303,7 @@ def _fill_row(row: int, fills: Mapping[int, _Fill], taken: frozenset[str]) -> in
 
 
 def _terms_of(
-    book: _Account,
+    book: Account,
     world: _World,
     decision: int,
     row: int,
@@ -355,7 +328,7 @@ def _terms_of(
 
 
 def _is_carried(
-    bundle: Bundle, book: _Account, quantity: float, price: float, fee: float, taken: frozenset[str]
+    bundle: Bundle, book: Account, quantity: float, price: float, fee: float, taken: frozenset[str]
 ) -> bool:
     """The account can carry the fill; what the venue did fill needs no leave."""
     if "rounding" in taken:

@@ -287,7 +287,11 @@ _BUILT_IN = (
         "safety",
         lambda candidate, _: engine_crosscheck(candidate.rule, candidate.bars, candidate.execution),
     ),
-    Gate("runner_support", "safety", lambda candidate, _: runner_support(candidate.rule, candidate.execution)),
+    Gate(
+        "runner_support",
+        "safety",
+        lambda candidate, _: runner_support(candidate.rule, candidate.execution, candidate.bars),
+    ),
     Gate(
         "dependency_audit",
         "safety",

@@ -1,8 +1,10 @@
 """From an order back to the cell of the notebook that wanted it, each link checked.
 
 An order has an intent, the intent a decision, the decision a bar; a bundle decided, which holds a rule and a package;
-both came from a model version, a run, a commit, a state of the pipeline, and a notebook. Every link names what it was
-checked against. A link that cannot be checked here (no registry, no git) says so: it is not proved, and not broken.
+both came from a model version, a run, a commit, a state of the pipeline, and a notebook. A stop, a target or a further
+entry was asked for by a policy of the rule, because of a position: its chain leads over the policy and the order that
+opened that position to the decision behind it. Every link names what it was checked against. A link that cannot be
+checked here (no registry, no git) says so: it is not proved, and not broken.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import subprocess
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,11 +26,13 @@ import pandas as pd
 import yaml
 
 from tradelib.bundle import Bundle, package_digest
+from tradelib.bundle.trading.retelling import leg_of
+from tradelib.bundle.trading.terms import exact
 from tradelib.errors import LedgerError
 from tradelib.home import project_root
 from tradelib.ledger import Entry, Ledger, digest, journal
 from tradelib.promotion.registry import Registry
-from tradelib.promotion.replay import journal_of, replay_journal
+from tradelib.promotion.replay import ReplayReport, journal_of, replay_journal
 
 __all__ = ["Lineage", "Link", "research_lock_digest", "trace_order"]
 
@@ -35,6 +40,16 @@ _SEALED = ("register", "promote", "paper")
 """Stages that come after the research: what they wrote is no part of what a candidate is made of."""
 _CELL = re.compile(r"# %% (?:\.\./)*(?P<notebook>nbs/\S+\.ipynb) #(?P<cell>\S+)")
 _MOST_COMMITS = 500
+_EXITS = ("stop_loss", "take_profit", "trailing_stop", "break_even", "time_exit")
+_POLICIES = {
+    **{name: ("exits", name) for name in _EXITS},
+    "scale_in": ("scale_in", "step"),
+    "daily_loss": ("limits", "daily_loss"),
+    "daily_profit": ("limits", "daily_profit"),
+    "drawdown": ("limits", "maximum_drawdown"),
+}
+"""Reason of an order -> the part of the rule and its parameter that ask for such orders."""
+_ASKED_BY_POLICIES = re.compile(rf" of ({'|'.join(_POLICIES)})-\d+(\.\d+)?$")
 _MARKS = {True: "proved", False: "BROKEN", None: "not checked"}
 
 
@@ -126,6 +141,8 @@ def _in_journal(order: str, path: Path, bundle: Bundle) -> Iterator[Link]:
     report = replay_journal(path, bundle)  # refuses an altered journal, or one of another bundle
     with journal_of(path, bundle) as (log, _):
         found = _entries_of(log, order)
+        opening = _opening(log, found[journal.INTENT])
+        found |= _decided(log, (opening or found[journal.INTENT]).body["time"])
     done, intent, decision, bar = (
         found[kind] for kind in (journal.ORDER, journal.INTENT, journal.DECISION, journal.BAR)
     )
@@ -140,15 +157,50 @@ def _in_journal(order: str, path: Path, bundle: Bundle) -> Iterator[Link]:
     yield Link(
         "intent", intent.body["client_order_id"], said, True, f"{_place(intent)}, written before the order was sent"
     )
-    time = decision.body["time"]
-    differs = [deviation for deviation in report.deviations if deviation.time == time]
-    weight = (
-        f"signal {decision.body['signal']}, weight {decision.body['target_weight']}, {decision.body['quantity']:+g}"
-    )
-    check = str(differs[0]) if differs else f"{_place(decision)}, decided again with the bundle: equal to the last bit"
-    yield Link("decision", time, weight, not differs, check)
+    if opening is not None:
+        yield _policy(bundle, intent, report)
+        said = f"{opening.body['side']} {opening.body['quantity']} {opening.body['symbol']}"
+        yield Link("entry", opening.body["client_order_id"], said, True, f"{_place(opening)}, it opened the position")
+    yield _decision(decision, report)
     prices = f"open {bar.body['open']:g}, close {bar.body['close']:g}"
-    yield Link("bar", time, prices, True, f"{_place(bar)}, {chained}")
+    yield Link("bar", bar.body["time"], prices, True, f"{_place(bar)}, {chained}")
+
+
+def _decision(decision: Entry, report: ReplayReport) -> Link:
+    """The decision, made again; what exits and limits asked for in the same bar has a link of its own."""
+    body = decision.body
+    differs = [
+        one for one in report.deviations if one.time == body["time"] and not _ASKED_BY_POLICIES.search(one.field)
+    ]
+    weight = f"signal {body['signal']}, weight {body['target_weight']}, {body['quantity']:+g}"
+    check = str(differs[0]) if differs else f"{_place(decision)}, decided again with the bundle: equal to the last bit"
+    return Link("decision", body["time"], weight, not differs, check)
+
+
+def _policy(bundle: Bundle, intent: Entry, report: ReplayReport) -> Link:
+    """What asked for an order that no signal asked for."""
+    reason, leg = str(intent.body["reason"]), leg_of(intent.body)
+    if leg.startswith("flatten-"):
+        return Link("operator", leg, reason, True, f"{_place(intent)}, all of the position and nothing else")
+    part, name = _POLICIES.get(reason, ("rule", reason))
+    policy = getattr(bundle.rule, part, None)
+    told = f"{name} {getattr(policy, name, policy)}"
+    differs = [one for one in report.deviations if one.field.endswith(f" of {leg}")]
+    check = str(differs[0]) if differs else f"{leg}, asked for again by the bundle: equal to the last bit"
+    return Link("policy", f"{part}.{name}", told, not differs, check)
+
+
+def _opening(log: Ledger, intent: Entry) -> Entry | None:
+    """The intent of the order that opened the position which this one is about; None for an order of the signal."""
+    if not intent.body.get("reason"):
+        return None
+    held, opened = Decimal(0), ""
+    for fill in log.entries(journal.FILL):
+        if fill.sequence > intent.sequence:
+            break
+        opened = fill.body["client_order_id"] if held == 0 else opened
+        held += exact(fill.body["quantity"])
+    return log.get(f"intent:{opened}")
 
 
 def _entries_of(log: Ledger, order: str) -> dict[str, Any]:
@@ -162,12 +214,16 @@ def _entries_of(log: Ledger, order: str) -> dict[str, Any]:
         raise LedgerError(
             f"Journal {log.path} knows no order {order!r}: give a client or venue order id that is in it."
         )
-    at = intent.body["time"]
-    inputs = {
-        kind: next(one for one in log.entries(kind) if one.body["time"] == at)
-        for kind in (journal.DECISION, journal.BAR)
-    }
-    return {journal.ORDER: answers[-1] if answers else None, journal.INTENT: intent, **inputs}
+    return {journal.ORDER: answers[-1] if answers else None, journal.INTENT: intent}
+
+
+def _decided(log: Ledger, time: str) -> dict[str, Entry]:
+    """The decision of a bar, and the bar."""
+    found = {kind: log.get(f"{kind}:{time}") for kind in (journal.DECISION, journal.BAR)}
+    there = {kind: entry for kind, entry in found.items() if entry is not None}
+    if len(there) < len(found):
+        raise LedgerError(f"Journal {log.path} holds an order of {time} without a decision on that bar.")
+    return there
 
 
 def _place(entry: Entry) -> str:
@@ -280,7 +336,7 @@ def _notebook(bundle: Bundle, root: Path) -> Link:
     kind = type(bundle.rule.strategy)
     member = f"{kind.__module__.replace('.', '/')}.py"
     with zipfile.ZipFile(bundle.wheel) as archive:
-        source = archive.read(member).decode("utf-8")
+        source = archive.read(member).decode("utf-8") if member in archive.namelist() else ""
     found = _cell_of(source, kind.__name__)
     if found is None:
         return Link("notebook cell", member, kind.__name__, None, "the module was not exported from a notebook")

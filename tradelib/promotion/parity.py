@@ -6,6 +6,10 @@ seen, decisions, orders, fills, fees and account. Equal means equal; the first d
 The research side decides on the history that the runner had (from the bundle's first golden bar on), its account
 starts with the bundle's cash at the first decided bar, and an order decided on one bar fills at the open of the next.
 The order of the last decided bar is compared as far as the bars reach.
+
+A bundle whose exits, further entries or limits act between decisions has many orders on one bar, or none. There the
+fills are compared instead, bar by bar in their sequence: which order, how much, at which price, for which fee. Of the
+bar after the last decision only what the runner has seen of it.
 """
 
 from __future__ import annotations
@@ -13,7 +17,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from html import escape
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -21,6 +27,8 @@ import pandas as pd
 from tradelib.backtest.engine import replay
 from tradelib.backtest.result import Result
 from tradelib.bundle import Bundle
+from tradelib.bundle.trading.retelling import leg_of
+from tradelib.bundle.trading.terms import exact
 from tradelib.bundle.window import window_of, windowed
 from tradelib.data.bars import COLUMNS, check_bars, window
 from tradelib.errors import DataError, LedgerError
@@ -129,6 +137,17 @@ class _Paper(NamedTuple):
     intents: dict[str, dict[str, Any]]
     orders: dict[str, dict[str, Any]]
     equities: dict[str, dict[str, Any]]
+    fills: list[dict[str, Any]]
+    sent: dict[str, dict[str, Any]]
+
+
+class _Traded(NamedTuple):
+    """What was filled of one order in one bar; `quantity` signed."""
+
+    reason: str
+    quantity: float
+    price: float
+    fee: float
 
 
 class _Research(NamedTuple):
@@ -138,6 +157,8 @@ class _Research(NamedTuple):
     decisions: dict[str, dict[str, float | None]]
     orders: dict[str, dict[str, Any]]
     equities: dict[str, dict[str, float]]
+    fills: dict[str, list[_Traded]]
+    halts: dict[str, list[str]]
 
 
 def compare_paper(journal_path: str | os.PathLike[str], bundle: Bundle, bars: pd.DataFrame) -> ParityReport:
@@ -155,8 +176,8 @@ def compare_paper(journal_path: str | os.PathLike[str], bundle: Bundle, bars: pd
     compared = {
         "bars": len(paper.bars),
         "decisions": len(paper.decisions),
-        "orders": len(paper.intents),
-        "fills": sum(order["status"] == "filled" for order in paper.orders.values()),
+        "orders": len(paper.sent),
+        "fills": len(paper.fills) if bundle.needs else sum(one["status"] == "filled" for one in paper.orders.values()),
     }
     last = max(paper.equities, default=None)
     worth = None if last is None else float(paper.equities[last]["equity"])
@@ -193,6 +214,8 @@ def _sides(log: Ledger) -> _Paper:
         {body["time"]: body for body in journal.intents(log)},
         orders,
         {body["time"]: body for body in journal.equities(log)},
+        journal.fills(log),
+        {body["client_order_id"]: body for body in journal.intents(log)},
     )
 
 
@@ -239,7 +262,55 @@ def _research(result: Result, bars: pd.DataFrame, times: Sequence[str], bundle: 
     orders = {order["time"].isoformat(): order for order in rows_of_orders}
     rows = zip(bars.index, bars[list(COLUMNS)].to_numpy(), strict=True)
     seen = {time.isoformat(): dict(zip(COLUMNS, map(float, values), strict=True)) for time, values in rows}
-    return _Research(seen, decisions, orders, equities)
+    return _Research(seen, decisions, orders, equities, _filled(result), _halted(result))
+
+
+def _halted(result: Result) -> dict[str, list[str]]:
+    """Limits that tripped in the backtest, by the bar at whose close they did."""
+    found: dict[str, list[str]] = {}
+    for time, kind in zip(result.cash_book["time"], result.cash_book["kind"], strict=True):
+        if kind.endswith("_halt") or kind == "protection":
+            found.setdefault(time.isoformat(), []).append(str(kind))
+    return found
+
+
+def _filled(result: Result) -> dict[str, list[_Traded]]:
+    """The backtest's fills by the open time of their bar, in their sequence."""
+    found: dict[str, list[_Traded]] = {}
+    rows: Any = result.fills.to_dict("records")
+    for fill in rows:
+        money = (float(fill[name]) for name in ("quantity", "price", "fee"))
+        traded = _Traded(str(fill["origin"]), *money)
+        found.setdefault(fill["time"].isoformat(), []).append(traded)
+    return found
+
+
+def _traded(paper: _Paper, index: pd.DatetimeIndex) -> dict[str, list[_Traded]]:
+    """The runner's fills by the open time of their bar; parts of one order in one bar are one."""
+    parts: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for fill in paper.fills:
+        row = int(index.searchsorted(pd.Timestamp(fill["filled_at"]), side="right")) - 1
+        parts.setdefault((index[max(row, 0)].isoformat(), _leg(paper, fill)), []).append(fill)
+    found: dict[str, list[_Traded]] = {}
+    for (time, _), fills in parts.items():
+        reason = paper.sent.get(fills[0]["client_order_id"], {}).get("reason") or "signal"
+        found.setdefault(time, []).append(_together(reason, fills))
+    return found
+
+
+def _leg(paper: _Paper, fill: Mapping[str, Any]) -> str:
+    """The order that a fill is of; children are of their parent."""
+    intent = paper.sent.get(fill["client_order_id"])
+    return str(fill["client_order_id"]) if intent is None else f"{intent['time']} {leg_of(intent)}"
+
+
+def _together(reason: str, fills: Sequence[Mapping[str, Any]]) -> _Traded:
+    quantity = sum((exact(fill["quantity"]) for fill in fills), Decimal(0))
+    fee = sum(float(fill["fee"] or 0.0) for fill in fills)
+    price = float(fills[0]["price"])
+    if len(fills) > 1 and quantity:
+        price = float(sum(exact(fill["quantity"]) * exact(fill["price"]) for fill in fills) / quantity)
+    return _Traded(reason, float(quantity), price, fee)
 
 
 # The comparison -------------------------------------------------------------------------------------------------------
@@ -250,11 +321,43 @@ def _differences(paper: _Paper, research: _Research, times: Sequence[str], bundl
     yield from _bar_differences(paper, research, bundle)
     for time in times:
         yield from _decision_differences(time, paper, research)
-        yield from _order_differences(time, paper, research)
+        if not bundle.needs:
+            yield from _order_differences(time, paper, research)
+        elif time in paper.decisions:
+            halts = paper.decisions[time].get("halts", []), research.halts.get(time, [])
+            yield from _field(time, "decision", "halts", *(", ".join(told) or None for told in halts))
     for time in sorted({*paper.decisions, *paper.equities} - set(times)):
         yield Difference(time, "decision", "decision", "there", "missing")
+    if bundle.needs:
+        yield from _trade_differences(paper, research, times)
+        return
     for time in sorted({*paper.intents, *paper.orders} - set(times)):
         yield Difference(time, "order", "order", "there", "missing")
+
+
+def _trade_differences(paper: _Paper, research: _Research, times: Sequence[str]) -> Iterator[Difference]:
+    """Fill by fill; of the bar after the last decision those that the runner has."""
+    there = _traded(paper, pd.DatetimeIndex(pd.to_datetime(list(research.bars), utc=True)))
+    for time in sorted(there.keys() | research.fills.keys()):
+        ours, theirs = there.get(time, []), research.fills.get(time, [])
+        if time > times[-1]:
+            theirs = theirs[: len(ours)]
+        for one, other in zip_longest(ours, theirs):
+            yield from _trade_difference(time, one, other)
+
+
+def _trade_difference(time: str, ours: _Traded | None, theirs: _Traded | None) -> Iterator[Difference]:
+    """One fill; where only one side has it, that is the one difference."""
+    if ours is None or theirs is None:
+        only = ours or theirs
+        assert only is not None
+        sides = ("missing" if side is None else f"{side.quantity!r} at {side.price!r}" for side in (ours, theirs))
+        yield Difference(time, "fill", f"fill of {only.reason}", *sides)
+        return
+    yield from _field(time, "order", "reason", ours.reason, theirs.reason)
+    yield from _field(time, "fill", f"quantity of {theirs.reason}", ours.quantity, theirs.quantity)
+    yield from _field(time, "fill", f"price of {theirs.reason}", ours.price, theirs.price)
+    yield from _field(time, "fee", f"fee of {theirs.reason}", ours.fee, theirs.fee)
 
 
 def _golden_differences(bundle: Bundle, research: _Research) -> Iterator[Difference]:

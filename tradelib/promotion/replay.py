@@ -1,36 +1,36 @@
 """Replay: everything that a runner decided, decided again from what it wrote down.
 
-The journal holds the inputs of each decision: the bars, and the account as the venue stated it. The bundle holds the
-rule. So the decision can be made again, by anybody, at any time, without venue, network or research data; what comes
-out must be what was journalled, to the last bit. The history of the runner is the bundle's golden bars followed by
-those of the journal. Kernels run interpreted, as they do in the runner.
+The journal holds the inputs of each decision: the bars, the venue's fills and endings, what the gate refused. The
+bundle holds the rule and its policies. So every decision can be made again, by anybody, at any time, without venue,
+network or research data; what comes out must be what was journalled, to the last bit: weights, the account, and every
+order with its leg, kind, prices and quantity (`tradelib.promotion.redeciding`). The history of the runner is the
+bundle's golden bars followed by those of the journal. Kernels run interpreted, as they do in the runner.
 """
 
 from __future__ import annotations
 
 import os
-import struct
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tradelib._jit import interpreted
-from tradelib.backtest import kernel
 from tradelib.bundle import Bundle
-from tradelib.bundle.window import window_of, windowed
 from tradelib.data.bars import COLUMNS, content_digest
 from tradelib.errors import LedgerError
 from tradelib.ledger import Ledger, journal, open_journal
 from tradelib.promotion.gates import GateResult, judge
+from tradelib.promotion.redeciding import Deviation, Explained, known_number, redecide
 
 __all__ = [
     "Deviation",
+    "Explained",
     "ReplayReport",
     "journal_history",
     "journal_of",
@@ -43,23 +43,12 @@ __all__ = [
 _SHOWN = 20
 
 
-class Deviation(NamedTuple):
-    """Something that came out otherwise: the bar's open time, the field, and both sides."""
-
-    time: str
-    field: str
-    recorded: Any
-    decided_again: Any
-
-    def __str__(self) -> str:
-        return (
-            f"{self.field} at {self.time}: {self.recorded!r} in the journal, {self.decided_again!r} when decided again"
-        )
-
-
 @dataclass(frozen=True)
 class ReplayReport:
-    """`equal_decisions` of `decisions` came out as they stand in the journal; `deviations` in order of time."""
+    """`equal_decisions` of `decisions` came out as they stand in the journal; `deviations` in order of time.
+
+    orders: how many orders were compared. explained: what the rule did not decide, and who did.
+    """
 
     bundle_digest: str
     journal_head: str
@@ -68,6 +57,8 @@ class ReplayReport:
     decisions: int
     equal_decisions: int
     deviations: tuple[Deviation, ...]
+    orders: int = 0
+    explained: tuple[Explained, ...] = ()
 
     @property
     def share(self) -> float:
@@ -86,7 +77,8 @@ class ReplayReport:
 
     def summary(self) -> str:
         """One sentence: equal, or how much deviates and where it began."""
-        span = f"{self.decisions:,} decisions from {self.first} to {self.last}"
+        orders = f" and {self.orders:,} orders" if self.orders else ""
+        span = f"{self.decisions:,} decisions{orders} from {self.first} to {self.last}"
         if self.equal:
             return f"Replay equals the journal: {span}, the same to the last bit."
         return f"Replay deviates: {self.equal_decisions:,} of {span} are equal. It began with {self.first_deviation}."
@@ -95,8 +87,14 @@ class ReplayReport:
         """Plain data; the first 20 deviations."""
         told = {name: getattr(self, name) for name in ("bundle_digest", "journal_head", "first", "last", "decisions")}
         told |= {"equal_decisions": self.equal_decisions, "share": self.share, "equal": self.equal}
+        told |= {"orders": self.orders, "explained": len(self.explained), "explained_by": self.explained_by}
         shown = [deviation._asdict() for deviation in self.deviations[:_SHOWN]]
         return {**told, "deviations": len(self.deviations), "first_deviations": shown, "summary": self.summary()}
+
+    @property
+    def explained_by(self) -> dict[str, int]:
+        """How much the rule did not decide, by who did."""
+        return dict(Counter(one.by for one in self.explained))
 
     def to_metrics(self) -> dict[str, float]:
         """Figures for a run in MLflow: decisions that were made again, and the share of them that came out equal."""
@@ -118,19 +116,19 @@ def replay_journal(path: str | os.PathLike[str], bundle: Bundle) -> ReplayReport
     bar which the runner's history had.
     """
     with journal_of(path, bundle) as (log, head):
-        decided = {body["time"]: body for body in journal.decisions(log)}
-        intents = {body["time"]: body for body in journal.intents(log)}
-        history = journal_history(path, bundle, list(journal.bars(log)))
+        entries = list(log.entries())
+    decided = {entry.body["time"] for entry in entries if entry.kind == journal.DECISION}
     if not decided:
         raise LedgerError(f"Journal {path} holds no decision: there is nothing to replay.")
-    missing = sorted(set(decided) - {time.isoformat() for time in history.index})
+    history = journal_history(path, bundle, [entry.body for entry in entries if entry.kind == journal.BAR])
+    missing = sorted(decided - {time.isoformat() for time in history.index})
     if missing:
         raise LedgerError(f"Journal {path} holds a decision on {missing[0]} without its bar.")
-    again = _decide(bundle, history, decided)
-    found = tuple(sorted(_deviations(decided, again, intents), key=lambda deviation: deviation.time))
-    differing = {deviation.time for deviation in found if deviation.time in decided}
-    first, last, count = min(decided), max(decided), len(decided)
-    return ReplayReport(bundle.digest, head, first, last, count, count - len(differing), found)
+    again = redecide(entries, bundle, history)
+    found = tuple(sorted(again.deviations, key=lambda deviation: deviation.time))
+    equal = len(decided) - len({deviation.time for deviation in found if deviation.time in decided})
+    span = min(decided), max(decided)
+    return ReplayReport(bundle.digest, head, *span, len(decided), equal, found, again.orders, again.explained)
 
 
 def replay_equality(report: ReplayReport) -> GateResult:
@@ -171,61 +169,7 @@ def journal_history(path: str | os.PathLike[str], bundle: Bundle, bars: Sequence
     return history
 
 
-def _decide(
-    bundle: Bundle, history: pd.DataFrame, decided: Mapping[str, Mapping[str, Any]]
-) -> dict[str, dict[str, float | None]]:
-    """Signal, target weight and quantity of each journalled decision, from the history and the account it names."""
-    terms, again = bundle.execution, {}
-    with interpreted():
-        rows = windowed(bundle.rule, window_of(bundle)).decisions(history)
-        places = {time.isoformat(): row for row, time in enumerate(history.index)}
-        closes = history["close"].to_numpy(dtype=np.float64)
-        signals, weights = (rows[name].to_numpy(dtype=np.float64) for name in ("signal", "target_weight"))
-        for time, body in decided.items():
-            row = places[time]
-            quantity = kernel.order_quantity(
-                float(weights[row]),
-                float(bundle.rule.band),
-                float(body["equity"]),
-                float(closes[row]),
-                float(body["position"]),
-                float(terms.lots_per_unit),
-                float(terms.minimum_notional),
-            )
-            known = {"signal": known_number(signals[row]), "target_weight": known_number(weights[row])}
-            again[time] = {**known, "quantity": float(quantity)}
-    return again
-
-
-def _deviations(
-    decided: Mapping[str, Mapping[str, Any]],
-    again: Mapping[str, Mapping[str, Any]],
-    intents: Mapping[str, Mapping[str, Any]],
-) -> Iterator[Deviation]:
-    for time, body in decided.items():
-        for name in ("signal", "target_weight", "quantity"):
-            if not _same(body[name], again[time][name]):
-                yield Deviation(time, name, body[name], again[time][name])
-        meant = signed_quantity(intents[time]) if time in intents else 0.0
-        if meant != float(body["quantity"]):
-            yield Deviation(time, "quantity sent", meant, float(body["quantity"]))
-    for time in sorted(set(intents) - set(decided)):
-        yield Deviation(time, "order", "there", "missing")
-
-
 def signed_quantity(intent: Mapping[str, Any]) -> float:
     """Units that an intent buys, or sells with a minus."""
     quantity = float(Decimal(intent["quantity"]))
     return -quantity if intent["side"] == "sell" else quantity
-
-
-def known_number(value: float) -> float | None:
-    """A number as the journal writes it: NaN (warming up) is None."""
-    return None if np.isnan(value) else float(value)
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equal to the last bit; no order is no order, whatever its sign."""
-    if one is None or other is None:
-        return one is None and other is None
-    return struct.pack("<d", one + 0.0) == struct.pack("<d", other + 0.0)

@@ -15,15 +15,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from tradelib._jit import compiling, interpreted
+from tradelib.backtest.auditing import AccountAudit, audit_account
 from tradelib.backtest.costs import Costs, Market
-from tradelib.backtest.crosscheck import CrossCheck, crosscheck
+from tradelib.backtest.crosscheck import CrossCheck, crosscheck, terms_of
 from tradelib.backtest.decision import DecisionRule
 from tradelib.backtest.engine import replay
 from tradelib.backtest.machine import Simulation
@@ -388,47 +390,80 @@ def _same_bits(one: float, other: float) -> bool:
 def engine_crosscheck(rule: DecisionRule, bars: pd.DataFrame, execution: Mapping[str, Any] | None = None) -> GateResult:
     """backtrader, an engine of others, makes the same account of the same decisions, or a named convention says why.
 
-    `execution` as in `determinism`. The figure counts differences that no known convention produces. What backtrader
-    has no counterpart for is left out where the account is the same without it, to the last bit; where it is not, there
-    is nothing to compare with: `ParameterError`.
+    `execution` as in `determinism`. What backtrader has no counterpart for is left out where the account is the same
+    without it, to the last bit. Where it is not, backtrader is asked about the plain account of the decisions, and the
+    whole account must pass `audit_account`: every row against the conventions, without the engine. The figure counts
+    differences that no known convention produces, and problems of the audit.
     """
-    check, without = _crosschecked(rule, bars, _account(execution or {}))
+    compared = _crosschecked(rule, bars, _account(execution or {}))
+    check, audit, beyond = compared.check, compared.audit, compared.beyond
     known = {str(name): int(count) for name, count in check.differences["convention"].value_counts().items() if name}
     evidence: dict[str, Any] = {"fills": check.fills, "matched": check.matched, "explained": known}
-    evidence |= {"largest_difference": check.largest[1], "without_effect": without}
-    open_ones = check.differences[check.differences["convention"] == ""]
+    evidence |= {"largest_difference": check.largest[1], "without_effect": [] if audit else list(beyond)}
+    evidence["audited"] = _audited(audit, beyond) if audit else None
     figure = check.unexplained if check.passed or check.unexplained else None
+    words = _compared_words(check, known, "the same decisions, traded plainly" if audit else "the same decisions")
+    if audit is not None:
+        figure = None if figure is None else figure + len(audit.problems)
+        words += f" {_audit_words(audit, beyond)}"
+    return judge("engine_crosscheck", "safety", figure, "==", 0, words, evidence)
+
+
+def _compared_words(check: CrossCheck, known: Mapping[str, int], what: str) -> str:
+    """What the two engines made of the same decisions."""
+    open_ones = check.differences[check.differences["convention"] == ""]
     if len(open_ones):
         first = open_ones.iloc[0]
-        words = (
-            f"Two engines disagree on {len(open_ones)} points that no convention explains. First: {first['what']} at "
-        )
-        words += f"{first['time'].isoformat()} is {first['tradelib']!r} here, {first['backtrader']!r} in backtrader."
-    elif figure is None:
-        words = f"The equity of two engines differs by {check.largest[1]:.1e} before any difference of their fills."
-    else:
-        told = f"; {sum(known.values())} differences follow from {', '.join(sorted(known))}" if known else ""
-        agreed = f"{check.matched} of {check.fills['tradelib']} fills"
-        words = f"backtrader, on the same decisions, agrees on {agreed}{told}."
-    return judge("engine_crosscheck", "safety", figure, "==", 0, words, evidence)
+        words = f"Two engines disagree on {len(open_ones)} points that no convention explains. First: {first['what']} "
+        words += f"at {first['time'].isoformat()} is {first['tradelib']!r} here, {first['backtrader']!r} in backtrader."
+        return words
+    if not check.passed:
+        return f"The equity of two engines differs by {check.largest[1]:.1e} before any difference of their fills."
+    told = f"; {sum(known.values())} differences follow from {', '.join(sorted(known))}" if known else ""
+    return f"backtrader, on {what}, agrees on {check.matched} of {check.fills['tradelib']} fills{told}."
+
+
+def _audit_words(audit: AccountAudit, beyond: Sequence[str]) -> str:
+    """What the audit says about the account with all that backtrader does not know."""
+    count = len(audit.problems)
+    told = f"all {audit.fills} fills follow the conventions"
+    if not audit.passed:
+        told = f"has {count} problem{'s' * (count > 1)}, first {audit.problems[0]}".rstrip(".")
+    return f"It knows no {', '.join(beyond)}: the account with them was audited, and {told}."
+
+
+def _audited(audit: AccountAudit, beyond: Sequence[str]) -> dict[str, Any]:
+    counts = {name: getattr(audit, name) for name in ("bars", "orders", "fills", "entries")}
+    return {"beyond_backtrader": list(beyond), **counts, "problems": [str(problem) for problem in audit.problems[:20]]}
 
 
 _COMPARABLE = {"costs": ("fee_rate", "slippage", "spread"), "market": tuple(Market.model_fields)[:3]}
 
 
-def _crosschecked(rule: DecisionRule, bars: pd.DataFrame, account: Mapping[str, Any]) -> tuple[CrossCheck, list[str]]:
-    """The comparison, and what was left out of it because this account never met it."""
+class _Compared(NamedTuple):
+    """The comparison; what was left out of it; and the audit of the account with it, where it made a difference."""
+
+    check: CrossCheck
+    beyond: list[str]
+    audit: AccountAudit | None
+
+
+def _crosschecked(rule: DecisionRule, bars: pd.DataFrame, account: Mapping[str, Any]) -> _Compared:
     whole = _evaluated(rule, bars, account)
     try:
-        return crosscheck(whole), []
+        return _Compared(crosscheck(whole), [], None)
     except ParameterError:
-        plain_rule = rule.replace(scale_in=None, limits=None)
         costs, market = (_only(account[name], _COMPARABLE[name]) for name in ("costs", "market"))
-        plain = _evaluated(plain_rule, bars, {**account, "costs": costs, "market": market})
-        if any(where for _, where in _account_pairs("", whole.simulation, plain.simulation)):
-            raise
+    plain_rule = rule.replace(scale_in=None, limits=None)
+    try:
+        terms_of(replace(whole, rule=plain_rule, costs=costs, market=market))
+    except ParameterError:
+        plain_rule = plain_rule.replace(exits=None)
+    plain = _evaluated(plain_rule, bars, {**account, "costs": costs, "market": market})
     pairs = ((rule, plain_rule), (account["costs"], costs), (account["market"], market))
-    return crosscheck(plain), [name for one, other in pairs for name in _differing(one, other)]
+    beyond = [name for one, other in pairs for name in _differing(one, other)]
+    differs = any(where for _, where in _account_pairs("", whole.simulation, plain.simulation))
+    return _Compared(crosscheck(plain), beyond, audit_account(whole) if differs else None)
 
 
 def _only(settings: Any, names: Sequence[str]) -> Any:
@@ -440,12 +475,16 @@ def _differing(one: Any, other: Any) -> list[str]:
     return [name for name in type(one).model_fields if getattr(one, name) != getattr(other, name)]
 
 
-def runner_support(rule: DecisionRule, execution: Mapping[str, Any] | None = None) -> GateResult:
+def runner_support(
+    rule: DecisionRule, execution: Mapping[str, Any] | None = None, bars: pd.DataFrame | None = None
+) -> GateResult:
     """The runner can do everything that rule and account ask for: what a bundle of them `needs`, it `PROVIDES`.
 
-    `execution` as in `determinism`.
+    `execution` as in `determinism`. The decisions on `bars` show whether the rule goes short.
     """
-    needed = needs_of(rule, _account(execution or {})["market"])
+    weights = [] if bars is None else rule.weights(bars)[1].tolist()
+    decisions = [{"target_weight": weight} for weight in weights]
+    needed = needs_of(rule, _account(execution or {})["market"], decisions)
     missing = [name for name in needed if name not in PROVIDES]
     words = "The runner acts on everything that the rule consists of."
     if missing:

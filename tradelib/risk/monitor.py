@@ -299,6 +299,25 @@ class LimitMonitor:
         self._closed = _numbers(state["closed"]).reshape(-1, judging.CLOSED_COLUMNS)
         return self
 
+    def resume(
+        self,
+        history: pd.DataFrame,
+        equity: float,
+        positions: Mapping[str, float] | None = None,
+        risks: Mapping[str, float] | None = None,
+        *,
+        orders: int = 0,
+    ) -> None:
+        """After `restore`: stand at the close that was taken last, so that its orders can be judged; the rest as there.
+
+        `orders`: those that add to a position and were placed at that close already. Nothing is counted or trips.
+        """
+        self._read(history, equity)
+        self._held[:] = self._by_symbol(positions, "positions", 0.0)
+        self._risk[:] = np.minimum(self._by_symbol(risks, "risks", math.inf), self._price)
+        self._account[judging.DAY_ORDERS] += orders
+        self._plan()
+
     def _number(self, symbol: str) -> int:
         if symbol not in self.symbols:
             raise ParameterError(f"{symbol} is unknown here: the account trades {', '.join(self.symbols)}")

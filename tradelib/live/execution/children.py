@@ -8,8 +8,8 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from enum import StrEnum
 from typing import Any, Literal
 
+from tradelib.bundle.trading.instructions import Kind, Side
 from tradelib.errors import RunnerError
-from tradelib.live.instructions import Kind, Side
 
 __all__ = ["Action", "Cancel", "Child", "MarketRules", "MarketView", "Place", "Standing", "Status", "Work"]
 

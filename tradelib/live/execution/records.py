@@ -12,21 +12,22 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from tradelib.bundle.trading.instructions import Instruction
 from tradelib.ledger import Ledger, journal
 from tradelib.live.execution.children import Child, Standing, Status
 from tradelib.live.execution.ticket import Ticket
-from tradelib.live.instructions import Instruction
 from tradelib.live.intents import Intent, client_order_id
 
-__all__ = ["instruction_body", "intent_of", "parent_leg", "tickets"]
+__all__ = ["instruction_body", "intent_of", "is_child", "open_tickets", "parent_leg", "tickets"]
 
 Bodies = Mapping[str, dict[str, Any]]
 
 
-def instruction_body(instruction: Instruction, symbol: str, ticket: Ticket) -> dict[str, Any]:
-    """The body of the entry `INSTRUCTION`; it belongs into the transaction of the decision."""
+def instruction_body(instruction: Instruction, symbol: str, ticket: Ticket | None = None) -> dict[str, Any]:
+    """The body of the entry `INSTRUCTION`; it belongs into the transaction of the decision. No ticket: sent whole."""
     names = ("time", "leg", "kind", "side", "quantity", "price", "stop_price", "group", "reduces", "reason")
-    return {**{name: getattr(instruction, name) for name in names}, "symbol": symbol, "ticket": ticket.body()}
+    worked = {} if ticket is None else {"ticket": ticket.body()}
+    return {**{name: getattr(instruction, name) for name in names}, "symbol": symbol, **worked}
 
 
 def intent_of(child: Child, instruction: Instruction, symbol: str, bundle_digest: str) -> Intent:
@@ -38,7 +39,8 @@ def intent_of(child: Child, instruction: Instruction, symbol: str, bundle_digest
         symbol,
         child.side,
         child.quantity,
-        time_in_force=None if child.kind == "market" else child.time_in_force,
+        # neither kind has a time in force: Binance refuses a maker-only order that names one (-1106)
+        time_in_force=None if child.kind == "market" or child.post_only else child.time_in_force,
         reason="" if instruction.reason == "signal" else instruction.reason,
         **{name: getattr(child, name) for name in names},
     )
@@ -47,6 +49,19 @@ def intent_of(child: Child, instruction: Instruction, symbol: str, bundle_digest
 def parent_leg(leg: str) -> str:
     """The leg of the instruction that a child's leg belongs to: "t7" of "t7/2"."""
     return leg.rpartition("/")[0] or leg
+
+
+def is_child(leg: str) -> bool:
+    """Whether a leg is that of a child of a ticket."""
+    return "/" in leg
+
+
+def open_tickets(log: Ledger) -> list[tuple[dict[str, Any], Ticket]]:
+    """The tickets without an `ENDING`, each with the body of its instruction, oldest first."""
+    over = {_name(body) for body in journal.bodies(log, journal.ENDING)}
+    left = [body for body in journal.bodies(log, journal.INSTRUCTION) if "ticket" in body and _name(body) not in over]
+    found = tickets(log) if left else {}
+    return [(body, found[_name(body)]) for body in left]
 
 
 def tickets(log: Ledger) -> dict[tuple[str, str, str], Ticket]:
@@ -62,7 +77,7 @@ def tickets(log: Ledger) -> dict[tuple[str, str, str], Ticket]:
     arrivals = {body["client_order_id"]: body for body in journal.bodies(log, journal.ARRIVAL)}
     found = {}
     for body in journal.bodies(log, journal.INSTRUCTION):
-        name = body["time"], body["symbol"], body["leg"]
+        name = _name(body)
         if "ticket" in body:
             opened = body["ticket"]["arrival"]["time_ms"]
             said = (_standing(intent, orders, fills, arrivals, opened) for intent in children[name])
@@ -105,6 +120,10 @@ def _by_order(fills: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]
     for fill in fills:
         found[fill["client_order_id"]].append(fill)
     return found
+
+
+def _name(body: Mapping[str, Any]) -> tuple[str, str, str]:
+    return body["time"], body["symbol"], body["leg"]
 
 
 def _exact(value: float) -> Decimal:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from tradelib.bundle.trading.instructions import Instruction
 from tradelib.errors import ParameterError, RunnerError
 from tradelib.live.execution.children import (
     Action,
@@ -21,7 +22,6 @@ from tradelib.live.execution.children import (
 from tradelib.live.execution.resting import Iceberg, PostOnly
 from tradelib.live.execution.schedules import AsItIs, MarketableLimit, MarketOrder, Schedule
 from tradelib.live.execution.slicing import POV, TWAP, VWAP
-from tradelib.live.instructions import Instruction
 from tradelib.parameters import nearest
 
 __all__ = ["SCHEDULES", "WORKED", "Ticket", "schedule_from_config"]

@@ -12,8 +12,8 @@ from tradelib.backtest.book import Tape
 from tradelib.backtest.execution import execute, wanted
 from tradelib.backtest.guards import is_adding
 from tradelib.backtest.kernel import position_after
-from tradelib.live.instructions import Instruction
-from tradelib.live.mirror_account import MirrorAccount
+from tradelib.bundle.trading.instructions import Instruction
+from tradelib.bundle.trading.mirror_account import MirrorAccount
 
 __all__ = ["Standing", "Wish", "fitting", "wishes"]
 

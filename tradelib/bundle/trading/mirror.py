@@ -29,7 +29,6 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -44,24 +43,26 @@ from tradelib.backtest.stepping import Conduct, conduct_of, decide_bar, pass_bar
 from tradelib.backtest.walk import follow
 from tradelib.bundle.execution import NEEDS
 from tradelib.bundle.layout import Bundle
+from tradelib.bundle.trading.instructions import Deviation, Fill, Instruction, News, Plan, Refusal
+from tradelib.bundle.trading.mirror_account import MirrorAccount, new_account
+from tradelib.bundle.trading.mirror_market import BarLike, MarketMemory, Rows
+from tradelib.bundle.trading.purse import NO_SHORT
+from tradelib.bundle.trading.standing import Standing, Wish, fitting, wishes
 from tradelib.data.bars import COLUMNS
 from tradelib.data.timeframes import parse_timeframe
 from tradelib.errors import RunnerError
-from tradelib.live.instructions import Deviation, Ending, Fill, Instruction, Plan, Refusal
-from tradelib.live.mirror_account import MirrorAccount, new_account
-from tradelib.live.mirror_market import BarLike, MarketMemory, Rows
-from tradelib.live.standing import Standing, Wish, fitting, wishes
 from tradelib.risk import judging
 
 __all__ = ["CARRIES", "Mirror"]
 
-CARRIES = frozenset(NEEDS) - {"leverage"}
+CARRIES = frozenset(NEEDS) - {"short", "leverage"}
 """What a bundle may need of a runner that a mirror brings along; money and assets on loan it does not."""
 _REMEMBERED = 4096
 """Trades by which a fill that is told twice is known."""
 _HALTS = (book.DAY_STOP, book.DRAWDOWN_STOP, book.LOSS_STOP, book.PROFIT_STOP, book.PROTECTION)
 _ENDINGS = {"rejected": book.REJECTED, "cancelled": book.CANCELLED, "expired": book.EXPIRED}
 _FOREIGN, _ANY_STOP = -1, -2
+_WITHDRAWN = "withdrawn"
 _LAYOUT = 1
 """Of `state`; another number is another layout."""
 
@@ -162,21 +163,23 @@ class Mirror:
         self,
         bar: BarLike,
         history: pd.DataFrame | None,
-        fills: Sequence[Fill] = (),
-        endings: Sequence[Ending] = (),
+        news: Sequence[News] = (),
         *,
         decision: tuple[float, float] | None = None,
         decides: bool = True,
+        later: Sequence[News] = (),
     ) -> Plan:
-        """`bar` has closed; `fills`, `endings`: what was told since the last call, in its sequence.
+        """`bar` has closed; `news`: what was told since the last call, in its sequence.
 
         history: the bars that the rule decides on, the last one `bar`; None where `decision`, the journalled (signal,
         weight), is given. `decides=False`: a bar that passed while nobody was there to decide; positions, limits and
-        exits are kept up with. Raises `RunnerError` for a bar that is not the next one.
+        exits are kept up with. later: what is known already of the bar after it, as `book` takes it: it is no part of
+        the figures, but the plan asks for nothing that it made needless. Raises `RunnerError` for a bar that is not the
+        next one.
         """
         stood = dict(self._standing)
         with interpreted():
-            late = self._take(fills, endings)
+            late = self._take(news)
             t = self._enter(bar, history)
             account, deviations = self._settled(t, bar)
             account.machine = roomy(account.machine, self._conduct)
@@ -187,19 +190,19 @@ class Mirror:
             refusals, halts = late + self._refusals(account), self._tripped(account)
             figures = account.cash, account.position, worth
             self._keep(account, t)
-            refusals += self._stand()
+            refusals += self._stand() + self._take(later)
         time = _iso(bar.milliseconds)
         told: dict[str, Any] = {"signal": _known(signal), "weight": _known(weight), "halts": halts}
         return self._plan(time, figures, stood, refusals, deviations=deviations, **told)
 
-    def book(self, fills: Sequence[Fill] = (), endings: Sequence[Ending] = ()) -> Plan:
+    def book(self, news: Sequence[News] = ()) -> Plan:
         """What the venue told inside of the bar that is forming: exits of a new position stand from now on, not from
         the next close. The plan's account is that of this moment, valued at the last close."""
         if not self._begun:
             raise RunnerError("nothing can be booked before the first close")
         stood = dict(self._standing)
         with interpreted():
-            refusals = self._take(fills, endings)
+            refusals = self._take(news)
             close = self._market.tape.close[self._market.count - 1, 0]
             worth = float(equity(self._now.cash, self._now.position, close))
         figures = self._now.cash, self._now.position, worth
@@ -232,48 +235,50 @@ class Mirror:
 
     # Fills and endings ----------------------------------------------------------------------------------------------
 
-    def _take(self, fills: Sequence[Fill], endings: Sequence[Ending]) -> tuple[Refusal, ...]:
+    def _take(self, news: Sequence[News]) -> tuple[Refusal, ...]:
         """Take them one by one, so that it makes no difference in which portions they come."""
         refusals: tuple[Refusal, ...] = ()
-        events: Iterator[_Trade | _End] = chain(self._trades_of(fills), self._ends_of(endings))
-        for event in events:
+        for event in self._events_of(news):
             if isinstance(event, _Trade):
                 self._events += self._met_before(event)
             self._note(event)
-            self._events.append(event)
-            self._now = self._replayed()
+            if not (isinstance(event, _End) and event.status == _WITHDRAWN):
+                self._events.append(event)
+                self._now = self._replayed()
             refusals += self._stand()
         return refusals
 
-    def _trades_of(self, fills: Sequence[Fill]) -> Iterator[_Trade]:
-        lots = float(self._held.machine.terms[0, book.LOTS])
-        for fill in fills:
-            if not (math.isfinite(fill.quantity * fill.price * fill.fee) and fill.quantity and fill.price > 0.0):
-                raise RunnerError(f"trade {fill.trade_id} cannot be booked: {fill}")
-            name = f"{fill.client_order_id}/{fill.trade_id}"
-            if name not in self._trades:
-                self._trades.append(name)
-                yield _trade_of(fill, lots)
+    def _events_of(self, news: Sequence[News]) -> Iterator[_Trade | _End]:
+        """Trades that were not booked before, and endings of what shall stand: of other ones nobody needs to know."""
+        for told in news:
+            if isinstance(told, Fill):
+                yield from self._trade_of(told)
+                continue
+            standing = self._standing.get(_serial_of(told.leg))
+            if standing is not None and standing.instruction.leg == told.leg:
+                yield _End(standing.serial, told.status)
 
-    def _ends_of(self, endings: Sequence[Ending]) -> Iterator[_End]:
-        """Endings of what shall stand; of what was withdrawn nobody needs to be told."""
-        for ending in endings:
-            standing = self._standing.get(_serial_of(ending.leg))
-            if standing is not None and standing.instruction.leg == ending.leg:
-                yield _End(standing.serial, ending.status)
+    def _trade_of(self, fill: Fill) -> Iterator[_Trade]:
+        if not (math.isfinite(fill.quantity * fill.price * fill.fee) and fill.quantity and fill.price > 0.0):
+            raise RunnerError(f"trade {fill.trade_id} cannot be booked: {fill}")
+        name = f"{fill.client_order_id}/{fill.trade_id}"
+        if name not in self._trades:
+            self._trades.append(name)
+            yield _trade_of(fill, self._lots)
 
     def _note(self, event: _Trade | _End) -> None:
         """What it means for the instruction that stands."""
         if isinstance(event, _End):
             self._over.add(self._standing.pop(event.serial).instruction.leg)
-            self._paused.add(event.serial)
+            if event.status != _WITHDRAWN:
+                self._paused.add(event.serial)
             return
         standing = self._standing.get(event.serial)
-        if standing is not None and standing.instruction.leg == event.leg:
+        if standing is not None and standing.instruction.leg == event.leg.rstrip("+"):  # "+": see `_serial_of`
             standing = replace(standing, filled=float(position_after(standing.filled, event.quantity, self._lots)))
             self._standing[event.serial] = standing
             if standing.left(self._lots) * event.quantity <= 0.0:
-                self._over.add(event.leg)
+                self._over.add(standing.instruction.leg)
 
     def _met_before(self, trade: _Trade) -> list[_Met]:
         """What was kept back and lies before the price of the order that was filled now."""
@@ -387,10 +392,7 @@ class Mirror:
                 self._target.put(t - 1, (float(rows[0, 1]),))
             signal, weight = float(rows[-1, 0]), float(rows[-1, 1])
         if weight < 0.0 and not self._margin:
-            raise RunnerError(
-                f"the rule asks for {weight:g} of the equity on {_iso(self._market.milliseconds)}, a short position: "
-                "a spot account cannot sell what it does not hold, so this bundle must not go on"
-            )
+            raise RunnerError(NO_SHORT.format(weight=weight, time=_iso(self._market.milliseconds)))
         return signal, weight
 
     def _keep(self, account: MirrorAccount, t: int) -> None:
@@ -516,8 +518,9 @@ class Mirror:
 
 def _serial_of(leg: str) -> int:
     """The number of the order that a leg is of; `_FOREIGN` where it is none of a mirror's."""
-    number = leg.rpartition("-")[2].partition(".")[0]
-    return int(number) if number.isdecimal() else _FOREIGN
+    reason, _, number = leg.rpartition("-")
+    number = number.partition(".")[0].rstrip("+")  # "+": the runner's own copy of a stop, see `tradelib.live.held`
+    return int(number) if reason in book.REASONS and number.isdecimal() else _FOREIGN
 
 
 def _trade_of(fill: Fill, lots: float) -> _Trade:

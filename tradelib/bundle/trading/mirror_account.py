@@ -13,8 +13,8 @@ from tradelib.backtest import book, translate
 from tradelib.backtest.book import Machine
 from tradelib.backtest.decision import DecisionRule
 from tradelib.bundle.execution import Execution
+from tradelib.bundle.trading.mirror_market import Ring
 from tradelib.data.timeframes import periods_per_year
-from tradelib.live.mirror_market import Ring
 from tradelib.risk import judging
 
 __all__ = ["MirrorAccount", "new_account", "numbers", "plain"]
