@@ -34,7 +34,8 @@ __all__ = [
     "whole_lots",
 ]
 
-ZERO, ONE = Decimal(0), Decimal(1)
+ZERO = Decimal(0)
+ONE = Decimal(1)
 TOLERANCE = Decimal("1e-9")
 _LOT_DOUBT = Decimal("1e-6")
 

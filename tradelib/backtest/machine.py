@@ -68,7 +68,9 @@ __all__ = [
     "simulate",
 ]
 
-ALL, _REDUCING, _ADDING = range(3)
+ALL = 0
+_REDUCING = 1
+_ADDING = 2
 """Which decisions are looked at: with limits first those that reduce a position, then those that need room."""
 
 

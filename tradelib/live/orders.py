@@ -672,10 +672,12 @@ class OrderDesk:
     # Small things -----------------------------------------------------------------------------------------------------
 
     async def correct_clock(self) -> None:
+        """Ask the venue for its time; where it does not tell, wait a little."""
         if isinstance(await attempt(set_clock(self.client)), Failure):
             await self.sleep(self._pause(0))
 
     def stop(self, order: WorkingOrder, reason: str) -> NoReturn:
+        """Give up on an order whose outcome nobody proves; its symbol trades no more in this process."""
         self._unproved[order.id] = order.intent.symbol, reason
         raise RunnerError(reason)
 

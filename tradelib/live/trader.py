@@ -23,7 +23,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -33,17 +33,10 @@ import pandas as pd
 
 from tradelib.bundle import Bundle
 from tradelib.bundle.trading.bar import Bar, bars_frame
-from tradelib.bundle.trading.instructions import Ending, Fill, Instruction, News, Plan
+from tradelib.bundle.trading.instructions import Ending, Instruction, Plan
 from tradelib.bundle.trading.purse import Book, Purse, can_pay, sold
 from tradelib.bundle.trading.retelling import (
-    GIVES_WAY,
-    OVERTAKEN,
-    PLAN_CHANGED,
-    endings_of,
-    fill_of,
-    leg_of,
     legs_of,
-    parted,
     verdicts,
 )
 from tradelib.bundle.trading.terms import decided_quantity, is_reached, order_terms
@@ -55,15 +48,14 @@ from tradelib.live.audited import PurseCheck
 from tradelib.live.bars import BarFeed
 from tradelib.live.books import open_book
 from tradelib.live.connection import describe_error
+from tradelib.live.courier import Courier
 from tradelib.live.execution.children import MarketRules, MarketView
 from tradelib.live.execution.records import instruction_body
 from tradelib.live.execution.schedules import Schedule
 from tradelib.live.feeds import Pace, Streams
-from tradelib.live.fills import VenueTrade, total
 from tradelib.live.gate import PASSED, GateVerdict
-from tradelib.live.intents import Intent, OrderReport, OrderState, client_order_id, quantise
+from tradelib.live.intents import Intent, OrderReport, client_order_id, quantise
 from tradelib.live.journals import Item, TraderJournal
-from tradelib.live.orders import OrderDesk, WorkingOrder
 from tradelib.live.patience import Failure, attempt
 from tradelib.live.sight import Sight, exact
 from tradelib.live.summary import Step
@@ -135,9 +127,6 @@ class Trader:
             probing=self.probing,
         )
         self.sight = Sight(wire, self.feed, self.streams, polled=self.probing)
-        self._told: deque[OrderReport] = deque()
-        told: dict[str, Any] = {"on_report": self._hear, "objection": self._objection}
-        self.desk = OrderDesk(wire.client, self.log, wire.insistence, dialect=wire.dialect, **told)
         self.listing: Listing | None = None
         self.last_step: Step | None = None
         self.started = False
@@ -145,14 +134,12 @@ class Trader:
         self.withdrawn = False
         """Whether its bundle has no share any more: it goes on deciding, and nothing of it leaves but exits."""
         self.worked = WorkedOrders(self.schedule, self.symbol, bundle.digest)
-        self._legs: dict[str, str] = {}
-        self._untold: list[News] = []
-        self._freed: set[str] = set()
+        self.courier = Courier(bundle, wire, self.log, self.feed, self.sight, self.worked, self._again)
+        self.desk, self._told, self._heard = self.courier.desk, self.courier.told, self.courier.heard
         self._check = PurseCheck(self.log, bundle.execution)
         self._promised = 0.0
         self._overdue: list[str] | None = None
         self._to_deliver: tuple[Plan, list[Intent], Bar, float] | None = None
-        self._heard = asyncio.Event()
         self._writing = False
         self._postponed: list[tuple[Callable[[dict[str, Any]], bool], dict[str, Any]]] = []
         self._begun = False
@@ -223,23 +210,12 @@ class Trader:
         await self.desk.resume(lambda intent: intent.time == newest)
         self._told.clear()  # all of it is in the journal, from which the book is opened
 
-    async def _ask_for_trades(self, name: str, venue_order_id: str, quantity: float) -> None:
-        """Every trade of an order, so that they add up to what it filled; `Unanswered` where the venue keeps silent."""
-
-        async def question() -> None:
-            told = await self.wire.dialect.fills(self.wire.client, self.symbol, order_id=venue_order_id)
-            self.desk.book(name, told)
-            if abs(float(total(self.desk.fills.of(name)))) < abs(quantity):
-                raise LookupError("trades are missing")
-
-        await self.wire.insistence.insist(question, f"all trades of order {name}")
-
     async def _open_book(self) -> Book:
         """The purse as the journal tells it, or a new one."""
         if self.log.last(journal.PURSE) is None and self.log.last(journal.EQUITY) is None:
             await self._fund()
         self._allotted = sum(float(body["cash"]) for body in journal.bodies(self.log, journal.PURSE))
-        self._legs = legs_of(self.log)
+        self.courier.legs = legs_of(self.log)
         return open_book(self.bundle, self.log)
 
     async def _make_stand(self) -> None:
@@ -307,7 +283,7 @@ class Trader:
 
     def unexplained(self) -> str:
         """What the purse has otherwise than its journal says, in words; "" where they agree, or nobody can tell now."""
-        if not self.started or self._turn.locked() or self._told or self._untold or not self._begun:
+        if not self.started or self._turn.locked() or self._told or self.courier.untold or not self._begun:
             return ""
         return self._check.difference(self.purse)
 
@@ -441,8 +417,8 @@ class Trader:
         view = await self._view()
         self._writing = True
         begun = time.perf_counter()
-        told = self._news(before=self._booked_before(bar))
-        plan = self._caught_up(self.book.close(bar, self.feed.history(), told, later=self._news()))
+        told = self.courier.news(before=self._booked_before(bar))
+        plan = self._caught_up(self.book.close(bar, self.feed.history(), told, later=self.courier.news()))
         drafts = self._orders(plan, view)
         took = time.perf_counter() - begun
         self._begun, self._decided = True, bar.milliseconds
@@ -486,7 +462,7 @@ class Trader:
         """Book what was told, and what has to stand at the venue because of it, until nothing is new."""
         while self._begun:
             await self._complete()
-            news = self._news()
+            news = self.courier.news()
             if news:
                 plan = self.book.book(news)
                 if plan.place or plan.cancel:
@@ -505,7 +481,7 @@ class Trader:
             entry(journal.DECISION, {"time": bar.time, **account, **decided}),
         ]
         self._since_snapshot += 1
-        rests = self._since_snapshot >= _SNAPSHOT and not self._untold  # what is told later is no part of it
+        rests = self._since_snapshot >= _SNAPSHOT and not self.courier.untold  # what is told later is no part of it
         if rests and (state := self.book.state()) is not None:
             items.append(entry(journal.SNAPSHOT, {"time": bar.time, "state": state}))
             self._since_snapshot = 0
@@ -532,7 +508,7 @@ class Trader:
     def _go_on(self, drafts: Drafts, parent: Parent, view: MarketView) -> None:
         """The next children of an order, each judged by the gate."""
         self.worked.go_on(drafts, parent, view, self._verdict)
-        self._legs |= dict.fromkeys(parent.ids, parent.order.leg)
+        self.courier.legs |= dict.fromkeys(parent.ids, parent.order.leg)
 
     def _draft(self, drafts: Drafts, order: Instruction, view: MarketView, time: str) -> None:
         """An order as it is, or what is said against it, which the book is told."""
@@ -559,7 +535,7 @@ class Trader:
         items = [*items, *drafts.items]
         if items:
             await self.log.write(items, self.wire.executor)
-        self._untold += drafts.endings
+        self.courier.untold += drafts.endings
         return drafts.intents
 
     def _verdict(self, order: Instruction) -> GateVerdict:
@@ -571,15 +547,9 @@ class Trader:
             return GateVerdict(False, "read_only", reason=f"{', '.join(blocked)} does not answer")
         return PASSED if self.gate is None else self.gate(self, order)
 
-    def _objection(self, intent: Intent) -> str | None:
-        """What forbids to send an order at this moment, though it was allowed when it was written down."""
-        if not intent.reduces and intent.kind == "market" and intent.time < self.feed.last.time:
-            return "its bar has passed"
-        blocked = () if intent.reduces else self.wire.blocked()
-        if blocked:
-            return f"{', '.join(blocked)} does not answer"
-        verdict = PASSED if self.regate is None else self.regate(self, _instructed(intent))
-        return None if verdict.allowed else verdict.reason
+    def _again(self, order: Instruction) -> GateVerdict:
+        """The gate's second look."""
+        return PASSED if self.regate is None else self.regate(self, order)
 
     def _quantity(self, plan: Plan) -> float:
         """Signed units that the decision itself trades at once, in whole lots; 0.0 for no order."""
@@ -599,7 +569,7 @@ class Trader:
         if terms is None:
             return None
         name = self._id(order)
-        self._legs[name] = order.leg
+        self.courier.legs[name] = order.leg
         seen = price if order.fits or reached else None
         fitted = terms["quantity"] < self._lots(order.quantity)
         return Intent(client_order_id=name, symbol=self.symbol, seen_price=seen, fitted=fitted, **terms)
@@ -647,7 +617,7 @@ class Trader:
             await self._send((), intents)
             moved = moved or bool(drafts.cancels or intents)
         await self._complete()
-        self._collect()
+        self.courier.collect()
         return await self._end_worked(view) or moved
 
     async def _end_worked(self, view: MarketView) -> bool:
@@ -655,7 +625,7 @@ class Trader:
         over = [self.worked.end(parent) for parent in self.worked.over(view)]
         if over:
             await self.log.write([entry(journal.ENDING, body) for body, _ in over], self.wire.executor)
-        self._untold += [ending for _, ending in over if ending is not None]
+        self.courier.untold += [ending for _, ending in over if ending is not None]
         return bool(over)
 
     async def _cut_off(self, reason: str) -> None:
@@ -687,126 +657,16 @@ class Trader:
     # Orders -----------------------------------------------------------------------------------------------------------
 
     async def _send(self, cancel: Sequence[str], intents: Sequence[Intent]) -> str | None:
-        """Withdraw, then place: market orders one after the other, then what rests; the first one's outcome."""
-        names = {leg: name for name, leg in self._legs.items()}
-        for leg in cancel:
-            parent = self.worked.parents.get(leg)
-            if parent is not None:
-                parent.ticket.stop(PLAN_CHANGED)
-            for name in parent.alive() if parent is not None else [names[leg]] if leg in names else []:
-                await self.desk.cancel(name, PLAN_CHANGED)
-        status, batch = None, {intent.client_order_id for intent in intents}
-        if batch:
-            self.sight.begin()
-        for intent in intents:
-            if _is_done_at_once(intent):
-                report = await self._execute(intent, batch)
-                status = status or report.state.value
-        resting = [intent for intent in intents if not _is_done_at_once(intent)]
-        moved = await self.desk.make_room(resting)  # what made room is told again, and these with it
-        overtaken = bool(resting) and await self._is_overtaken(batch)
-        late = [intent for intent in resting if overtaken or intent.group in moved]
-        reports = [await self._give_up(intent) for intent in late]
-        reports += await self.desk.place_all([intent for intent in resting if intent not in late])
-        return status or (reports[0].state.value if reports else None)
+        return await self.courier.send(cancel, intents)
 
-    async def _execute(self, intent: Intent, batch: Collection[str] = ()) -> OrderReport:
-        """A market order. A spot venue locks what a resting order would sell, so those that rest give way to a sale.
-
-        The outcome of their cancel decides: where one of them was filled instead, the sale is given up, and what is
-        left of it is decided after that fill. That they were withdrawn the book is told after the sale: what of them
-        shall still stand is placed again.
-        """
-        freed = [order for order in self.desk.working(self.symbol) if intent.reduces and self._locks(order, intent)]
-        for order in freed:
-            self._freed.add(order.id)
-            await self.desk.cancel(order.id, GIVES_WAY)
-        overtaken = intent.side == "sell" and await self._is_overtaken(batch)
-        report = None if overtaken else await self.desk.execute(intent)
-        await self._complete()
-        self._collect()
-        gone = [order for order in freed if order.state is OrderState.CANCELED]
-        gone = [order for order in gone if self.worked.parent_of(order.id) is None]
-        self._untold += [Ending(self._leg(order.id), "withdrawn", GIVES_WAY) for order in gone]
-        return await self._give_up(intent) if report is None else report
-
-    async def _is_overtaken(self, batch: Collection[str]) -> bool:
-        """Whether something was filled that the orders of a batch, which are about to leave, were decided without."""
-        await self._complete()
-        self._collect()
-        return any(isinstance(told, Fill) and told.client_order_id not in batch for told in self._untold)
-
-    async def _give_up(self, intent: Intent) -> OrderReport:
-        """End an order unsent; what shall still be done of it the book tells again, after the fill that came first."""
-        self._freed.add(intent.client_order_id)
-        report = await self.desk.give_up(intent, OVERTAKEN)
-        self._collect()
-        parent = self.worked.parent_of(intent.client_order_id)
-        if parent is None:
-            self._untold.append(Ending(self._leg(intent.client_order_id), "withdrawn", OVERTAKEN))
-        else:
-            parent.ticket.stop(OVERTAKEN)
-        return report
-
-    @staticmethod
-    def _locks(order: WorkingOrder, intent: Intent) -> bool:
-        return order.intent.side == intent.side and not order.held
+    async def _execute(self, intent: Intent) -> OrderReport:
+        return await self.courier.execute(intent)
 
     async def _look(self) -> None:
-        """Ask how resting orders stand; what is done is the journal's to remember."""
-        if self.desk.working(self.symbol):
-            await self.desk.refresh(self.symbol)
-        await self._complete()
-        self._collect()
-        for report in self.desk.forget_done():
-            self._legs.pop(report.client_order_id, None)
-            self._freed.discard(report.client_order_id)
-
-    def _news(self, before: float = math.inf) -> list[News]:
-        """Fills (from before a moment, epoch ms) and endings that were told and not yet booked, in their sequence."""
-        self._collect()
-        now, self._untold = parted(self._untold, before)
-        return now
-
-    def _hear(self, report: OrderReport) -> None:
-        """The desk's word, which may come at any time: whoever waits for a bar looks after it."""
-        self._told.append(report)
-        self._heard.set()
+        await self.courier.look()
 
     async def _complete(self) -> None:
-        """An order that ended, and whose trades are not all told: they are asked for before anything else is done."""
-        for report in [one for one in self._told if one.is_final and not one.complete]:
-            if report.venue_order_id is not None:
-                await self._ask_for_trades(report.client_order_id, report.venue_order_id, report.quantity)
-
-    def _collect(self) -> None:
-        """Turn what the desk told into fills and endings, while it is known which legs they belong to."""
-        while self._told:
-            report = self._told.popleft()
-            parent = self.worked.parent_of(report.client_order_id)
-            self._untold += [replace(self._fill(trade), worked=parent is not None) for trade in report.fresh]
-            if parent is not None:
-                parent.hear(report)
-            elif report.client_order_id not in self._freed:
-                intent = self._intended(report.client_order_id)
-                self._untold += endings_of(intent, report.state.value, report.reason)
-
-    def _fill(self, trade: VenueTrade) -> Fill:
-        """A trade as a book takes it: fees in quote currency and in base units apart."""
-        if trade.fee is None:
-            rate = self.bundle.execution.fee_rate
-            self.wire.tell("fee assumed", f"{self.symbol} trade {trade.trade_id}: paid {trade.fee_paid}, rate {rate:g}")
-        return fill_of(trade.body(), self._leg(trade.client_order_id), self.bundle.execution)
-
-    def _leg(self, client_order_id: str) -> str:
-        """The leg that an order is of."""
-        leg = self._legs.get(client_order_id)
-        return leg_of(self._intended(client_order_id)) if leg is None else leg
-
-    def _intended(self, client_order_id: str) -> dict[str, Any]:
-        """The journal's intent of an order."""
-        entry = self.log.get(f"intent:{client_order_id}")
-        return {} if entry is None else entry.body
+        await self.courier.complete()
 
     async def _pass(self, bars: Sequence[Bar]) -> None:
         """Bars that the history needs and nobody decides on; the newest is left to its decision."""
@@ -821,7 +681,7 @@ class Trader:
             await self._cut_off("its bar has passed")
             await self._look()
             for bar in passed:  # what follows from them leaves with the decision on the newest, which knows all fills
-                plan = self.book.close(bar, None, self._news(before=self._booked_before(bar)), decides=False)
+                plan = self.book.close(bar, None, self.courier.news(before=self._booked_before(bar)), decides=False)
                 await self.log.write([entry(journal.BAR, bar.body())], self.wire.executor)
                 self._overdue = [*(self._overdue or ()), *plan.cancel]
 
@@ -884,7 +744,7 @@ class Trader:
 
     def _book_quietly(self) -> None:
         """Take what was told, and place nothing because of it."""
-        news = self._news()
+        news = self.courier.news()
         if self._begun and news:
             self.book.book(news)
 
@@ -924,16 +784,3 @@ class Trader:
         drafts.send(intent, self.sight.known())
         await self._write_down(drafts)
         return [await self._execute(intent)]
-
-
-def _is_done_at_once(intent: Intent) -> bool:
-    """Whether nothing of an order stays at the venue: a market order, or one that is immediate or cancelled."""
-    return intent.kind == "market" or intent.time_in_force in ("IOC", "FOK")
-
-
-def _instructed(intent: Intent) -> Instruction:
-    """A durable order as the gate reads one."""
-    given = {"price": intent.price, "stop_price": intent.stop_price}
-    prices = {name: None if value is None else float(value) for name, value in given.items()}
-    named = {"group": intent.group, "reduces": intent.reduces, "reason": intent.reason, "time": intent.time}
-    return Instruction(intent.leg, intent.kind, intent.side, float(intent.quantity), **prices, **named)  # type: ignore[arg-type]
