@@ -54,6 +54,7 @@ def recorded_data(environment: Mapping[str, str]) -> Path:
     return Path(environment.get("TRADELIB_REAL_DATA") or PROJECT.parent / "shared" / "data")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests start first, so that no worker waits for the other at the end.
 

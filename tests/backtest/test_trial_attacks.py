@@ -87,6 +87,7 @@ MAY_REPLAY = {
     "tradelib/bundle/account.py",  # the golden account of a rule that was chosen
     "tradelib/promotion/evidence.py",  # walks forward, and records what it chose as one trial
     "tradelib/promotion/safety_gates.py",  # is the same decided twice, and by another engine
+    "tradelib/promotion/attributing.py",  # the live window as research would have traded it
     "tradelib/promotion/parity.py",  # did the paper account do what research says
     "pipelines/candidates.py",  # which figures there are, on made-up bars
     "pipelines/verdict.py",  # the paper window of a sealed bundle

@@ -130,8 +130,8 @@ def test_halts_and_acts_are_counted_once(tmp_path: Path, metrics: Metrics) -> No
     act = {"act": "halt", "subject": "account", "reason": "x", "by": "olga", "role": "operate"}
     with open_journal(path) as log:
         latch = Latch(log)
-        latch.halt(Scope("account"), "olga", "x")
-        latch.arm(Scope("account"), "anna", "approve", "y")
+        halt = latch.halt(Scope("account"), "olga", "x")
+        latch.arm(Scope("account"), "anna", "approve", "y", numbers=[halt.number])
         for outcome in ("asked", "done"):
             journal.record(log, journal.OPERATOR, **act, outcome=outcome)
 

@@ -333,8 +333,10 @@ def restore_journal(
 
 
 def _is_copied(file: Path, copy: Path) -> bool:
-    """Whether a file that was continued, and so never changes any more, lies in the backup already."""
-    if not copy.is_file() or copy.stat().st_size < file.stat().st_size:
+    """Whether a file that was continued, and so never changes any more, lies in the backup already, unchanged since."""
+    parts = (file, file.with_name(file.name + "-wal"))
+    changed = max(part.stat().st_mtime_ns for part in parts if part.exists())
+    if not copy.is_file() or copy.stat().st_mtime_ns < changed:
         return False
     with Ledger(file, read_only=True) as one, Ledger(copy, read_only=True) as other:
         return one.head() == other.head()
