@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,15 +55,23 @@ def recorded_data(environment: Mapping[str, str]) -> Path:
     return Path(environment.get("TRADELIB_REAL_DATA") or PROJECT.parent / "shared" / "data")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests start first, so that no worker waits for the other at the end.
-
-    A file stays with one worker, since some share one long set-up, such as a run of the whole pipeline; notebooks share
-    nothing, and each goes to whoever is free.
-    """
+    """Files with slow tests start first, so that no worker waits for the other at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
-    for item in items:
-        if item.path.name != "test_notebooks.py":
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file stays with one worker, since some share one long set-up, such as a run of the whole pipeline.
+
+    Notebooks share nothing, and each goes to whoever is free.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return nodeid if file.endswith("test_notebooks.py") else file
+
+    return ByFile(config, log)

@@ -123,7 +123,7 @@ def contracts() -> bool:
 
 def tests() -> bool:
     """pytest: notebooks, units, properties, pipeline, integration"""
-    return run("pytest", "-q", "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder", "--durations", "15")
+    return run("pytest", "-q", "-n", "2", "--dist", "loadscope", "--no-loadscope-reorder", "--durations", "15")
 
 
 def fix() -> int:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.environment import project_environment
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.xdist_group("pipeline")]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def git(folder, *arguments):
