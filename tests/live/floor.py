@@ -19,11 +19,12 @@ import numpy as np
 import pandas as pd
 
 from tests.live.support import KEY
+from tradelib.bundle.trading.terms import client_order_id
 from tradelib.data.bars import make_bars
 from tradelib.ledger import Ledger, Verification, journal, open_journal
 from tradelib.live.connection import make_client, set_clock
 from tradelib.live.dialects import Dialect, dialect_of
-from tradelib.live.intents import Intent, OrderReport, client_order_id
+from tradelib.live.intents import Intent, OrderReport
 from tradelib.live.orders import OrderDesk
 from tradelib.live.patience import Insistence, Patience
 from tradelib.live.reconcile import Reconciler

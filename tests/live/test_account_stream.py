@@ -125,7 +125,10 @@ def test_a_connection_that_was_lost_is_told_and_everybody_asks() -> None:
     async def listen() -> tuple[AccountStream, Listener]:
         client, listener = Stub(), Listener()
         traders: Any = [listener]
-        tell = lambda what, detail: told.append(f"{what}: {detail}")  # noqa: E731
+
+        def tell(what: str, detail: str) -> None:
+            told.append(f"{what}: {detail}")
+
         stream = AccountStream(client, Insistence(HASTE), lambda: traders, tell)
         keeping = asyncio.create_task(stream.keep())
         await asyncio.wait_for(client.done.wait(), 5.0)

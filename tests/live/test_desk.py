@@ -12,7 +12,8 @@ import pytest
 from tests.live.floor import Floor, Killed, Life
 from tradelib.errors import RunnerError
 from tradelib.ledger import journal
-from tradelib.live.orders import OrderDesk, OrderReport, OrderState
+from tradelib.live.intents import OrderReport, OrderState
+from tradelib.live.orders import OrderDesk
 from tradelib.venue.faults import Fault, FaultPlan
 
 FLAT = (100.0, 101.0, 99.0, 100.0)

@@ -13,6 +13,7 @@ import pytest
 
 from tests.live.faults import Fault, FaultProxy, status
 from tests.live.support import HASTE, KEY, SYMBOL, Sealed, exchange
+from tradelib.bundle.trading.terms import client_order_id
 from tradelib.errors import RunnerError
 from tradelib.live.connection import (
     check_host,
@@ -22,7 +23,6 @@ from tradelib.live.connection import (
     venue_verdict,
 )
 from tradelib.live.dialects import DIALECTS, Placement, VenueReply, Verdict, dialect_of
-from tradelib.live.orders import client_order_id
 from tradelib.live.runner import Runner
 from tradelib.venue import PaperExchange, VenueThread
 

@@ -13,8 +13,8 @@ import pytest
 from tests.live.floor import Floor, Life
 from tradelib.errors import RunnerError
 from tradelib.ledger import journal
-from tradelib.live.intents import Intent
-from tradelib.live.orders import OrderDesk, OrderReport, OrderState
+from tradelib.live.intents import Intent, OrderReport, OrderState
+from tradelib.live.orders import OrderDesk
 from tradelib.live.patience import Unanswered
 from tradelib.venue.faults import Fault, FaultPlan
 

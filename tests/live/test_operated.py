@@ -128,9 +128,10 @@ def test_a_halt_holds_through_kill_9_and_a_restart_until_it_is_armed(runner: Ope
     runner.process.send_signal(signal.SIGKILL)
     runner.process.communicate()
 
+    decided, refused = len(runner.bodies(journal.DECISION)), len(runner.bodies(journal.REFUSAL))
+
     runner.start()
-    decided = len(runner.bodies(journal.DECISION))
-    wait_until(lambda: len(runner.bodies(journal.REFUSAL)) > 3)
+    wait_until(lambda: len(runner.bodies(journal.REFUSAL)) > refused + 3)
 
     assert [halt["why"] for halt in runner.as_("olga").get("/v1/halts")["halts"]] == ["drill"]
     assert len(runner.bodies(journal.DECISION)) > decided

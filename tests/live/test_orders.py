@@ -16,23 +16,13 @@ from tests.live import faults
 from tests.live.faults import Fault, FaultProxy, first_order, refusal, status
 from tests.live.shapes import AMBIGUOUS, PROVEN
 from tests.live.support import KEY, SECRET, SYMBOL, Sealed, exchange, venue
+from tradelib.bundle.trading.terms import client_order_id, quantise, quantise_price
 from tradelib.errors import RunnerError
 from tradelib.ledger import journal, open_journal
 from tradelib.live.connection import make_client
 from tradelib.live.fills import VenueTrade
-from tradelib.live.orders import (
-    TERMINAL,
-    TRANSITIONS,
-    Intent,
-    OrderDesk,
-    OrderReport,
-    OrderState,
-    advance,
-    classify_reply,
-    client_order_id,
-    quantise,
-    quantise_price,
-)
+from tradelib.live.intents import TERMINAL, TRANSITIONS, Intent, OrderReport, OrderState, advance, classify_reply
+from tradelib.live.orders import OrderDesk
 from tradelib.live.patience import Insistence, Patience
 from tradelib.venue import VenueThread
 

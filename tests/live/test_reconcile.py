@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.live.floor import Floor, Life
+from tradelib.bundle.trading.terms import quantise
 from tradelib.ledger import backup_journal, journal, restore_journal
-from tradelib.live.orders import OrderState, quantise, sellable
+from tradelib.live.intents import OrderState
 from tradelib.live.reconcile import Reconciliation
 from tradelib.venue.faults import Fault, FaultPlan
 from tradelib.venue.orders import NewOrder
@@ -240,7 +241,7 @@ def test_a_fee_in_the_coin_that_was_bought_is_accounted_for_and_what_is_held_can
             assert held == Decimal("1.998")
             gross = await at.trade("1", "sell", "2")
             assert gross.state is OrderState.REJECTED
-            net = sellable(2.0, held, Decimal("0.0001"))
+            net = quantise(held, Decimal("0.0001"))
             sold = await at.trade("2", "sell", str(net))
             assert (sold.state, sold.quantity) == (OrderState.FILLED, -1.998)
             assert (await at.reconciler.reconcile()).equal
@@ -287,5 +288,3 @@ def test_every_fault_of_the_wire_is_lived_through(path: Path) -> None:
 
 def test_amounts_never_round_up() -> None:
     assert quantise(Decimal("1.99999"), Decimal("0.001")) == Decimal("1.999")
-    assert sellable(2.0, 1.998, Decimal("0.01")) == Decimal("1.99")
-    assert sellable(1.0, -0.1, Decimal("0.01")) == 0

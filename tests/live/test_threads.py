@@ -16,7 +16,7 @@ import pytest
 from tests.live.floor import Floor, Killed, Life
 from tradelib.errors import LedgerError, RunnerError
 from tradelib.ledger import journal
-from tradelib.live.orders import OrderReport, OrderState
+from tradelib.live.intents import OrderReport, OrderState
 from tradelib.live.reconcile import Reconciliation
 from tradelib.venue.faults import Fault, FaultPlan
 

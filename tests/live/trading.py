@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tradelib.bundle.trading.terms import client_order_id
 from tradelib.data.bars import make_bars
 from tradelib.ledger import Ledger, journal, open_journal
 from tradelib.live.connection import make_client, set_clock
 from tradelib.live.dialects import Dialect, dialect_of
 from tradelib.live.fills import FillBook
-from tradelib.live.intents import TERMINAL, Intent, OrderReport, OrderState, client_order_id
+from tradelib.live.intents import TERMINAL, Intent, OrderReport, OrderState
 from tradelib.live.orders import OrderDesk, WorkingOrder
 from tradelib.live.patience import Insistence, Patience, attempt
 from tradelib.live.reconcile import Reconciler

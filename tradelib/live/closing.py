@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from tradelib.errors import LedgerError, RunnerError
 from tradelib.ledger import journal
 from tradelib.live.connection import describe_error
+from tradelib.live.intents import OrderReport
 from tradelib.live.latch import Halt, Scope
 from tradelib.live.operations import Operations
-from tradelib.live.orders import OrderReport
 from tradelib.live.patience import Failure, attempt
 from tradelib.live.settings import Policy
 from tradelib.live.supervisor import Seat

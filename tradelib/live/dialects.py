@@ -14,6 +14,7 @@ identifiers"; Bitget "Spot" and "RestAPI error codes") and ccxt 4.5.90, the clie
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -96,7 +97,7 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class Dialect:
+class Dialect(ABC):
     """One exchange as the runner must know it; `dialect_of` gives the right one. Subclasses hold what is not data."""
 
     name: str
@@ -128,9 +129,9 @@ class Dialect:
 
     # Errors
 
+    @abstractmethod
     def read(self, said: Any) -> tuple[Code | None, str | None]:
         """Code and message in the parsed body of a reply; both None where there is no error of this venue in it."""
-        raise NotImplementedError
 
     def verdict(self, reply: VenueReply | None) -> Verdict:
         """What `reply` proves; UNKNOWN for no reply, for 5xx, for redirects and for codes that are not listed."""
@@ -140,8 +141,8 @@ class Dialect:
             return Verdict.BUSY
         return Verdict.UNKNOWN if reply.code is None else self._proof(reply.code, reply.message or "")
 
-    def _proof(self, code: Code, message: str) -> Verdict:
-        raise NotImplementedError
+    @abstractmethod
+    def _proof(self, code: Code, message: str) -> Verdict: ...
 
     # Orders
 
@@ -171,31 +172,31 @@ class Dialect:
         """Send a limit and a stop of which the one that acts first cancels the other; one structure for each."""
         raise RunnerError(f"{self.name} holds no OCO orders: emulate them")
 
+    @abstractmethod
     async def find(self, client: Any, symbol: str, client_order_id: str, since: int | None = None) -> Structure | None:
         """The order with this client order id, or None when the venue says that it knows none.
 
         since: a time of the venue's clock (epoch ms) before which the order cannot have been placed, such as the open
         of the bar it was decided on. It bounds the search where the venue has to be asked for lists.
         """
-        raise NotImplementedError
 
     async def cancel(self, client: Any, symbol: str, client_order_id: str) -> None:
         """Ask the venue to cancel. Returning means that it took the request, not that the order is gone: `find` it."""
         await client.cancel_order(None, symbol, {"clientOrderId": self.wire_id(client_order_id)})
 
+    @abstractmethod
     async def open_orders(self, client: Any, symbol: str) -> list[Structure]:
         """Everything that rests in this market, also orders that are not the runner's.
 
         ccxt reads an answer without orders as "none"; here, and in `find` and `fills`, only a list is an answer, and
         anything else raises `ConnectionError`.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def fills(
         self, client: Any, symbol: str, *, order_id: str | None = None, since: int | None = None
     ) -> list[Structure]:
         """ccxt trade structures of one order, or of everything since (epoch ms), oldest first."""
-        raise NotImplementedError
 
     async def keep_alive(self, client: Any, timeout_ms: int) -> None:
         """Arm the dead-man switch: the venue cancels all orders in `timeout_ms` unless called again; 0 disarms it."""
@@ -207,8 +208,8 @@ class Dialect:
         """An order structure of the client (REST or stream) under the runner's client order id."""
         return {**order, "clientOrderId": self.home_id(order.get("clientOrderId"))}
 
-    def _place_parameters(self, client: Any, order: Placement, window_ms: int) -> dict[str, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def _place_parameters(self, client: Any, order: Placement, window_ms: int) -> dict[str, Any]: ...
 
     def _check_kind(self, order: Placement) -> None:
         if order.kind not in self.order_kinds:

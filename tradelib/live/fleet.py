@@ -34,10 +34,10 @@ from tradelib.live.deadman import DeadMan
 from tradelib.live.execution.schedules import Schedule
 from tradelib.live.feeds import Streams
 from tradelib.live.guardian import Guardian, measure_skew
+from tradelib.live.intents import OrderState
 from tradelib.live.journals import TraderJournal, journal_path, room_for
 from tradelib.live.latch import Halt, Level, Scope
 from tradelib.live.operations import Operations
-from tradelib.live.orders import OrderState
 from tradelib.live.patience import Patience
 from tradelib.live.purse import check_shares
 from tradelib.live.reconcile import Reconciler

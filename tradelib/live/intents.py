@@ -13,7 +13,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Literal
 
-from tradelib.bundle.trading.terms import client_order_id, exact, quantise, quantise_price
+from tradelib.bundle.trading.terms import exact
 from tradelib.errors import RunnerError
 from tradelib.live.connection import describe_error, venue_reply
 from tradelib.live.dialects import Dialect, Placement, Verdict, dialect_of
@@ -30,10 +30,6 @@ __all__ = [
     "advance",
     "classify_error",
     "classify_reply",
-    "client_order_id",
-    "quantise",
-    "quantise_price",
-    "sellable",
 ]
 
 Kind = Literal["market", "limit", "stop", "stop_limit"]
@@ -248,14 +244,6 @@ def advance(state: OrderState, to: OrderState) -> OrderState:
     if to not in TRANSITIONS[state]:
         raise RunnerError(f"an order cannot go from {state.value} to {to.value}")
     return to
-
-
-def sellable(quantity: float | Decimal, held: float | Decimal, step: Decimal) -> Decimal:
-    """What can be sold of `quantity`: no more than is held, in whole steps.
-
-    Where a venue takes its fee in the base coin, less is held than was bought; selling the gross amount is refused.
-    """
-    return quantise(min(abs(exact(quantity)), max(exact(held), Decimal(0))), step)
 
 
 def classify_reply(intent: Intent, order: Any) -> OrderReport:

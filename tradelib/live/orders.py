@@ -40,31 +40,11 @@ from tradelib.live.intents import (
     advance,
     classify_error,
     classify_reply,
-    client_order_id,
-    quantise,
-    quantise_price,
-    sellable,
 )
 from tradelib.live.pairs import STOPS, Pairs, pairs_of
 from tradelib.live.patience import Failure, Insistence, Unanswered, attempt
 
-__all__ = [
-    "RESTING",
-    "TERMINAL",
-    "TRANSITIONS",
-    "Intent",
-    "OrderDesk",
-    "OrderReport",
-    "OrderState",
-    "WorkingOrder",
-    "advance",
-    "classify_error",
-    "classify_reply",
-    "client_order_id",
-    "quantise",
-    "quantise_price",
-    "sellable",
-]
+__all__ = ["OrderDesk", "WorkingOrder"]
 
 _KNOWN = TERMINAL | RESTING
 _HELD = "held by the runner"

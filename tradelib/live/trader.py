@@ -39,7 +39,7 @@ from tradelib.bundle.trading.retelling import (
     legs_of,
     verdicts,
 )
-from tradelib.bundle.trading.terms import decided_quantity, is_reached, order_terms
+from tradelib.bundle.trading.terms import client_order_id, decided_quantity, is_reached, order_terms, quantise
 from tradelib.bundle.window import window_of
 from tradelib.errors import LedgerError, RunnerError
 from tradelib.ledger import journal
@@ -54,7 +54,7 @@ from tradelib.live.execution.records import instruction_body
 from tradelib.live.execution.schedules import Schedule
 from tradelib.live.feeds import Pace, Streams
 from tradelib.live.gate import PASSED, GateVerdict
-from tradelib.live.intents import Intent, OrderReport, client_order_id, quantise
+from tradelib.live.intents import Intent, OrderReport
 from tradelib.live.journals import Item, TraderJournal
 from tradelib.live.patience import Failure, attempt
 from tradelib.live.sight import Sight, exact

@@ -13,10 +13,11 @@ from decimal import Decimal
 from typing import Any
 
 from tradelib.bundle.trading.instructions import Instruction
+from tradelib.bundle.trading.terms import client_order_id
 from tradelib.ledger import Ledger, journal
 from tradelib.live.execution.children import Child, Standing, Status
 from tradelib.live.execution.ticket import Ticket
-from tradelib.live.intents import Intent, client_order_id
+from tradelib.live.intents import Intent
 
 __all__ = ["instruction_body", "intent_of", "is_child", "open_tickets", "parent_leg", "tickets"]
 
