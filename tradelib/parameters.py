@@ -73,7 +73,7 @@ class Parameters(BaseModel):
             values = {name: values[name] for name in cls.__pydantic_fields__}
         if cls.__init__ is not Parameters.__init__:
             return cls(**{**values, **changes})
-        made = cls.__new__(cls)
+        made = BaseModel.__new__(cls)
         try:  # what calling the class does, without the way there: sweeps make a copy per point
             cls.__pydantic_validator__.validate_python({**values, **changes}, self_instance=made)
         except ValidationError as error:

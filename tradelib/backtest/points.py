@@ -96,7 +96,6 @@ class Maker:
 
     def __init__(self, base: Point, axes: Sequence[str]) -> None:
         self.base, self.axes = base, tuple(axes)
-        self._parts = list(zip(Point._fields, base, strict=True))
         self._fields: dict[str, list[tuple[str, str]]] = {}
         for path in axes:
             part, _, name = path.rpartition(".")
@@ -106,6 +105,8 @@ class Maker:
             self._fields.setdefault(part, []).append((name, path))
         self._made: dict[str, dict[str, Any]] = {part: {} for part in self._fields}
         self._alone = next(iter(self._fields)) if len(self._fields) == 1 else ""  # each of its values is met once
+        place = Point._fields.index(self._alone) if self._alone else 0
+        self._before, self._after = base[:place], base[place + 1 :]
 
     @property
     def parts(self) -> frozenset[str]:
@@ -116,8 +117,7 @@ class Maker:
         """The point with the values of `changes`; `ParameterError` for an impossible one."""
         if self._alone:
             values = {name: changes[path] for name, path in self._fields[self._alone]}
-            made = _changed(self.base, self._alone, values)
-            return Point._make([made if part == self._alone else held for part, held in self._parts])
+            return Point._make((*self._before, _changed(self.base, self._alone, values), *self._after))
         return self.base._replace(**{part: self._shared(part, changes) for part in self._fields})
 
     def _shared(self, part: str, changes: Mapping[str, Any]) -> Any:

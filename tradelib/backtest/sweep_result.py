@@ -18,7 +18,7 @@ from tradelib.backtest.engine import evaluate
 from tradelib.backtest.points import FIGURES, Point, make_point
 from tradelib.backtest.result import Result, figure_text
 from tradelib.backtest.searching import plain
-from tradelib.backtest.sweeping import Job
+from tradelib.backtest.sweeping import Columns, Job
 from tradelib.backtest.trials import Trial, TrialBatch, TrialLedger, family_of
 from tradelib.backtest.wiring import setting_of
 from tradelib.errors import ParameterError
@@ -215,7 +215,7 @@ class _Counter:
             return
         if batch is None or self._recorded:
             sharpes = job.figures[rows, FIGURES.index("sharpe_ratio_per_period")]
-            batch = _batch(job, [job.points[row] for row in rows], sharpes)
+            batch = _batch(job, rows, job.columns(rows), sharpes)
         self.new += self._ledger.record_batch(batch).new
         self._recorded.update(rows)
 
@@ -223,12 +223,10 @@ class _Counter:
 def _finished(job: Job, skipped: Sequence[dict[str, Any]], counter: _Counter, interrupted: bool) -> SweepResult:
     """Count what was finished and put it in a frame."""
     setup, kept = job.setup, np.flatnonzero(job.done)
-    figures, axes = job.figures[kept], job.maker.axes
-    values = {axis: sweeping.column([job.changes[row][axis] for row in kept.tolist()]) for axis in axes}
-    frame = pd.concat([pd.DataFrame(values), pd.DataFrame(figures, columns=list(FIGURES))], axis=1)
-    batch = _batch(
-        job, [job.points[row] for row in kept.tolist()], figures[:, FIGURES.index("sharpe_ratio_per_period")]
-    )
+    figures, axes, rows = job.figures[kept], job.maker.axes, kept.tolist()
+    columns = job.columns(rows)
+    frame = pd.concat([pd.DataFrame(columns.values), pd.DataFrame(figures, columns=list(FIGURES))], axis=1)
+    batch = _batch(job, rows, columns, figures[:, FIGURES.index("sharpe_ratio_per_period")])
     counter.record(job, batch)
     base, start = setup.base, setup.panel.index[setup.first]
     setting = {"cash": setup.cash, "start": start, "end": setup.panel.index[-1], "finer": setup.finer}
@@ -239,9 +237,9 @@ def _finished(job: Job, skipped: Sequence[dict[str, Any]], counter: _Counter, in
     )
 
 
-def _batch(job: Job, found: Sequence[Point], sharpes: np.ndarray) -> TrialBatch:
+def _batch(job: Job, rows: Sequence[int], columns: Columns, sharpes: np.ndarray) -> TrialBatch:
     setup, panel = job.setup, job.setup.panel
-    index, like = panel.index[setup.first :], found[0] if found else setup.base
+    index, like = panel.index[setup.first :], job.points[rows[0]] if rows else setup.base
     return TrialBatch(
         family=family_of(type(like.strategy).__name__, panel.symbols[0], panel.timeframe),
         rule=sweeping.template(like, job.maker.axes),
@@ -249,6 +247,6 @@ def _batch(job: Job, found: Sequence[Point], sharpes: np.ndarray) -> TrialBatch:
         data_digest=panel.digest,
         window=(index[0].isoformat(), index[-1].isoformat()),
         observations=len(index),
-        points={axis: sweeping.recorded(found, axis) for axis in job.maker.axes} if found else {},
+        points=columns.recorded,
         sharpes=sharpes,
     )

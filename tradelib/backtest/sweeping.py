@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
@@ -36,17 +37,16 @@ __all__ = [
     "Bar",
     "Block",
     "Cluster",
+    "Columns",
     "Job",
     "Setup",
     "Take",
     "begin",
-    "column",
     "common_start",
     "description",
     "no_valid",
     "point_key",
     "progress_bar",
-    "recorded",
     "run_threads",
     "shared_setup",
     "valid_points",
@@ -55,6 +55,8 @@ __all__ = [
 
 _MADE_AT_ONCE = 512
 """Points that are made before the first of them begin to run."""
+_MADE_WITHOUT_PAUSE = 16
+"""Points that are made before others may have the interpreter."""
 
 
 class Block(NamedTuple):
@@ -128,6 +130,8 @@ def valid_points(
     """Rows of the valid points, the points, and the others with the reason why they are no valid rule."""
     rows, found, skipped = [], [], []
     for row, change in enumerate(changes):
+        if row % _MADE_WITHOUT_PAUSE == 0:
+            time.sleep(0)  # who makes points holds the interpreter; threads that want it for a moment would wait long
         try:
             found.append(maker(change))
             rows.append(row)
@@ -230,6 +234,13 @@ def progress_bar(total: int) -> Bar:
     return bar
 
 
+class Columns(NamedTuple):
+    """Parameters of points by axis: `values` as they are, `recorded` as the trial ledger writes them."""
+
+    values: dict[str, np.ndarray]
+    recorded: dict[str, np.ndarray | list[Any]]
+
+
 @dataclass(eq=False)
 class Job:
     """Points in the order tried, with the figures of those that are `done`.
@@ -254,6 +265,7 @@ class Job:
         self._shared: dict[tuple[int | None, bool], Shared] = {}
         self._is_proven = False
         self._cluster = None if self.setup.client is None else Cluster(self.setup.client)
+        self._all_columns: tuple[int, Columns] | None = None
 
     def add(self, changes: Sequence[dict[str, Any]], points: Sequence[Point]) -> range:
         """Append points; those known already are done. Returns their rows."""
@@ -320,6 +332,20 @@ class Job:
                 self.bar.update(len(invalid))
             new = self.add([part[row] for row in rows] if invalid else part, found)
             yield from self._blocks([row for row in new if not self.done[row]])
+        self.columns(range(len(self.points)))  # while others compute
+
+    def columns(self, rows: Sequence[int]) -> Columns:
+        """The parameters of the points in `rows` by axis."""
+        if len(rows) < len(self.points):
+            return self._columns(rows)
+        if self._all_columns is None or self._all_columns[0] != len(rows):
+            self._all_columns = len(rows), self._columns(rows)
+        return self._all_columns[1]
+
+    def _columns(self, rows: Sequence[int]) -> Columns:
+        points = [self.points[row] for row in rows]
+        values = {axis: column([self.changes[row][axis] for row in rows]) for axis in self.maker.axes}
+        return Columns(values, {axis: recorded(points, axis) for axis in self.maker.axes} if points else {})
 
     def take(self, block: Block, figures: np.ndarray) -> None:
         """Keep the figures of a finished block."""

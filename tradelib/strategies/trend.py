@@ -21,13 +21,22 @@ from .base import Strategy
 # %% auto #0
 __all__ = ['TrendFollowing']
 
-# %% ../../nbs/strategies/01_trend.ipynb #1aab6061
+# %% ../../nbs/strategies/01_trend.ipynb #69b51d67
+@jit(nogil=True, inline="always")
+def _signal(fast: float, slow: float, below: float) -> float:
+    """1 where fast > slow, else `below`; NaN where slow is."""
+    return (1.0 if fast > slow else below) if slow == slow else math.nan
+
+
 @jit(nogil=True)
 def _compare(fast: np.ndarray, slow: np.ndarray, below: float, row: np.ndarray) -> None:
-    """1 where fast > slow, else `below`; NaN where slow is."""
     for t in range(fast.shape[0]):
-        signal = 1.0 if fast[t] > slow[t] else below
-        row[t] = signal if slow[t] == slow[t] else math.nan
+        row[t] = _signal(fast[t], slow[t], below)
+
+# %% ../../nbs/strategies/01_trend.ipynb #98fe7c35
+def _line(average: str, window: int, close: np.ndarray) -> np.ndarray:
+    line: np.ndarray = (sma if average == "sma" else ema)(close, window)
+    return line
 
 # %% ../../nbs/strategies/01_trend.ipynb #59be82d0
 class TrendFollowing(Strategy):
@@ -48,22 +57,47 @@ class TrendFollowing(Strategy):
 
     def signals(self, bars: pd.DataFrame) -> pd.Series:
         """+1 where fast > slow, else 0 (or -1 for `long_short`); NaN until the slow average exists."""
-        rows = self.batch_signals([self], bars, {})
-        return pd.Series(rows[0], index=bars.index, name="signal", copy=False)
+        close, row = bars["close"].to_numpy(), empty(len(bars))
+        fast, slow = (_line(self.average, window, close) for window in (self.fast, self.slow))
+        _compare(fast, slow, 0.0 if self.direction == "long" else -1.0, row)
+        return pd.Series(row, index=bars.index, name="signal", copy=False)
 
     @classmethod
     def batch_signals(cls, strategies: Sequence[Self], bars: pd.DataFrame, memo: dict[Any, Any]) -> np.ndarray:
         """One average per distinct window, then a comparison of two rows per parameter set."""
-        close, rows = bars["close"].to_numpy(), empty(len(strategies), len(bars))
-        for row, strategy in enumerate(strategies):
-            fast, slow = (strategy._line(close, window, memo) for window in (strategy.fast, strategy.slow))
-            _compare(fast, slow, 0.0 if strategy.direction == "long" else -1.0, rows[row])
+        rows = empty(len(strategies), len(bars))
+        pairs = [((one.average, one.fast), (one.average, one.slow)) for one in strategies]
+        lines, places = _lines({line for pair in pairs for line in pair}, bars["close"].to_numpy(), memo)
+        used = np.array([(places[fast], places[slow]) for fast, slow in pairs])
+        below = np.array([0.0 if one.direction == "long" else -1.0 for one in strategies])
+        _compare_rows(lines, used, below, rows)
         return rows
 
-    def _line(self, close: np.ndarray, window: int, memo: dict[Any, Any]) -> np.ndarray:
-        """The average of `window` bars, computed once per memo."""
-        key = (self.average, window)
-        if key not in memo:
-            memo[key] = {"sma": sma, "ema": ema}[self.average](close, window)
-        line: np.ndarray = memo[key]
-        return line
+# %% ../../nbs/strategies/01_trend.ipynb #ff4fba8b
+_ROOM = 2**22
+
+
+def _lines(
+    wanted: set[tuple[str, int]], close: np.ndarray, memo: dict[Any, Any]
+) -> tuple[np.ndarray, dict[tuple[str, int], int]]:
+    """A table with the `wanted` averages of the close, a row each, and their places: those in `memo`, and the others.
+
+    It has room for `_ROOM` numbers; when that is used up, it begins anew with what is wanted now.
+    """
+    lines, places = memo.get("lines"), memo.get("places", {})
+    if lines is None or len(places.keys() | wanted) > len(lines):
+        places, lines = {}, np.empty((max(len(wanted), _ROOM // len(close)), len(close)))
+        memo["lines"], memo["places"] = lines, places
+    for average, window in wanted - places.keys():
+        lines[len(places)] = _line(average, window, close)
+        places[average, window] = len(places)
+    return lines, places
+
+
+@jit(nogil=True)
+def _compare_rows(lines: np.ndarray, used: np.ndarray, below: np.ndarray, rows: np.ndarray) -> None:
+    """Row i: signals from the fast and the slow average in the rows `used[i]` of `lines`."""
+    for i in range(rows.shape[0]):
+        fast, slow, other = used[i, 0], used[i, 1], below[i]
+        for t in range(rows.shape[1]):
+            rows[i, t] = _signal(lines[fast, t], lines[slow, t], other)
