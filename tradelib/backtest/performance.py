@@ -30,6 +30,7 @@ import numpy.typing as npt
 
 from tradelib._jit import compiling, jit
 from tradelib._memory import shared
+from tradelib.backtest.selection import maximum, minimum, partition, select
 
 __all__ = [
     "CORE",
@@ -198,16 +199,21 @@ def _return_at(values: np.ndarray, at: int, t: int, initial_cash: float) -> floa
 
 
 @_inlined
-def _load(values: np.ndarray, start: int, count: int, initial_cash: float, lanes: np.ndarray) -> None:
-    """The `count` returns that follow the one at `start` to the first row of `lanes`.
+def _is_flat(values: np.ndarray, start: int, count: int) -> bool:
+    """Do the `count` equities after the one at `start` equal it, as those of an account without a position do?"""
+    same = 0
+    for j in range(count):
+        same += 1 if values[start + j + 1] == values[start] else 0
+    return same == count
+
+
+@_inlined
+def _load(values: np.ndarray, start: int, count: int, initial_cash: float, flat: bool, lanes: np.ndarray) -> None:
+    """The `count` returns that follow the one at `start` to the first row of `lanes`; `flat` ones are not divided.
 
     Adding 0.0 keeps the compiler from calling a library to copy each short block, which takes longer than copying.
     """
-    same = 0
-    if initial_cash > 0.0:
-        for j in range(count):
-            same += 1 if values[start + j + 1] == values[start] else 0
-    if same == count:  # an account without a position: there is nothing to divide
+    if flat:
         for j in range(count):
             lanes[j] = 0.0
     elif initial_cash > 0.0:
@@ -328,6 +334,16 @@ def _add_returns(lanes: np.ndarray, count: int, first: float, threshold: float, 
 
 
 @_inlined
+def _add_flat(lanes: np.ndarray, count: int, first: float, threshold: float, level: float) -> None:
+    """What `_add_returns` and `_mark` do with returns of zero at an equity of `level`, which is no new peak."""
+    for j in range(count):
+        _add_core(lanes, _DISTANCE * LANES + j, LANES, 0.0, first, threshold)
+    for j in range(count):
+        low = lanes[_LOW * LANES + j]
+        lanes[_LOW * LANES + j] = level if level < low else low
+
+
+@_inlined
 def _add_block(
     values: np.ndarray,
     start: int,
@@ -351,7 +367,11 @@ def _add_block(
     zero, where it has to stay (`unit` 0), are multiplied out. Then drawdowns are those of the block before, all of it:
     a processor cannot load eight neighbours at once while they are on their way to memory one by one.
     """
-    _load(values, start, count, initial_cash, lanes)
+    flat = initial_cash > 0.0 and _is_flat(values, start, count)
+    if flat and unit > 0.0 and detail == CORE_ONLY:
+        _add_flat(lanes, count, first, threshold, values[start])
+        return found, values[start], peak, unit
+    _load(values, start, count, initial_cash, flat, lanes)
     _add_returns(lanes, count, first, threshold, detail)
     if unit > 0.0 and not _takes_everything(lanes, count):
         peak, wealth = _mark(values, start + 1, count, peak, detail, lanes), values[start + count]
@@ -388,22 +408,6 @@ def _fold(lanes: np.ndarray, row: int) -> float:
         for j in range(start, start + width):
             lanes[j] += lanes[j + width]
     return lanes[start]
-
-
-@_kernel
-def _lowest(values: np.ndarray, start: int, stop: int) -> float:
-    lowest = values[start]
-    for i in range(start + 1, stop):
-        lowest = values[i] if values[i] < lowest else lowest
-    return lowest
-
-
-@_kernel
-def _highest(values: np.ndarray, start: int, stop: int) -> float:
-    highest = values[start]
-    for i in range(start + 1, stop):
-        highest = values[i] if values[i] > highest else highest
-    return highest
 
 
 @_kernel
@@ -469,7 +473,7 @@ def _one_performance(
         _write_rest(out, to, n, distance, squares, lanes)
     if detail == EVERYTHING:
         out[to, TAIL] = _tail_ratio(values, at, n, initial_cash, middle, lowest, highest, kept, found)
-    drawdown = _lowest(lanes, _LOWEST * LANES, (_LOWEST + 1) * LANES)
+    drawdown = minimum(lanes, _LOWEST * LANES, (_LOWEST + 1) * LANES)
     return _write_core(out, to, n, periods, risk_free, threshold, first, distance, squares, below, wealth, drawdown)
 
 
@@ -509,42 +513,6 @@ def performance(
 # -- tails -------------------------------------------------------------------------------------------------------------
 
 
-@_inlined
-def _partition(values: np.ndarray, left: int, right: int, pivot: float, equal: bool) -> int:
-    """Bring what is smaller than `pivot` (or `equal` to it) to the left of the rest; returns where the rest starts.
-
-    Without a branch that a processor could guess wrongly.
-    """
-    at = left
-    for i in range(left, right):
-        value = values[i]
-        values[i] = values[at]
-        values[at] = value
-        at += 1 if (value <= pivot if equal else value < pivot) else 0
-    return at
-
-
-@_kernel
-def _select(values: np.ndarray, left: int, right: int, place: int) -> float:
-    """The value that would stand at `place` if `values[left:right]` were sorted; they are rearranged around it.
-
-    Quickselect (Hoare (1961), Algorithm 65, Communications of the ACM 4) in three parts, since returns of zero come in
-    masses. nan if it meets one.
-    """
-    while right - left > 1:
-        pivot = values[place]
-        if math.isnan(pivot):
-            return pivot
-        smaller = _partition(values, left, right, pivot, False)
-        if place < smaller:
-            right = smaller
-        else:
-            left = _partition(values, smaller, right, pivot, True)
-            if place < left:
-                return pivot
-    return values[place]
-
-
 @_kernel
 def _tail_limits(
     values: np.ndarray, at: int, n: int, initial_cash: float, kept: np.ndarray
@@ -564,8 +532,8 @@ def _tail_limits(
     expected = _TAIL * count
     spread = 4.0 * math.sqrt(expected) + 1.0
     inner, outer = int(expected + spread), int(expected - spread)
-    low, high = _select(kept, 0, count, inner), _select(kept, 0, count, count - 1 - inner)
-    lowest, highest = _select(kept, 0, count, outer), _select(kept, 0, count, count - 1 - outer)
+    low, high = select(kept, 0, count, inner), select(kept, 0, count, count - 1 - inner)
+    lowest, highest = select(kept, 0, count, outer), select(kept, 0, count, count - 1 - outer)
     return 0.5 * (low + high), 0.5 * (high - low), lowest, highest
 
 
@@ -588,19 +556,19 @@ def _tail_ratio(
     """
     position = _TAIL * (n - 1)
     rank = int(position)
-    split = _partition(kept, 0, found, middle, True)
+    split = partition(kept, 0, found, middle, True)
     if min(split, found - split) < rank + 2:
         for t in range(n):
             kept[t] = _return_at(values, at, t, initial_cash)
         start, low_stop, high_start, stop, found = 0, n, rank, n, n
     else:
-        start, low_stop, high_start = _partition(kept, 0, split, lowest, False), split, split
-        stop = _partition(kept, split, found, highest, True)
-    low = _select(kept, start if start <= rank else 0, low_stop, rank)
-    high = _select(kept, high_start, stop if stop >= found - rank else found, found - 1 - rank)
+        start, low_stop, high_start = partition(kept, 0, split, lowest, False), split, split
+        stop = partition(kept, split, found, highest, True)
+    low = select(kept, start if start <= rank else 0, low_stop, rank)
+    high = select(kept, high_start, stop if stop >= found - rank else found, found - 1 - rank)
     if position > rank:
-        low += (_lowest(kept, rank + 1, low_stop) - low) * (position - rank)
-        high -= (high - _highest(kept, high_start, found - 1 - rank)) * (position - rank)
+        low += (minimum(kept, rank + 1, low_stop) - low) * (position - rank)
+        high -= (high - maximum(kept, high_start, found - 1 - rank)) * (position - rank)
     return _ratio(abs(high), abs(low))
 
 
