@@ -157,3 +157,23 @@ def test_a_position_is_closed_once_however_many_exits_a_bar_reaches():
     result = trade([order], market(100, 100, (100, 111, 90, 95)))
     has_fills(result, (1, 10, 100, "order"), (2, -10, 96, "trailing_stop"))
     assert causes(result, "cancelled") == [("X", "its position was closed")] * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "side", "price", "bar"),
+    [
+        ("limit", "buy", 95, (100, 101, 95, 98)),
+        ("limit", "sell", 105, (100, 105, 99, 102)),
+        ("stop", "buy", 105, (100, 105, 99, 102)),
+        ("stop", "sell", 95, (100, 101, 95, 98)),
+        ("limit", "buy", 95, (100, 101, 95, 95)),
+    ],
+)
+def test_every_order_at_the_very_extreme_of_a_bar_is_met(kind, side, price, bar):
+    level = {"limit" if kind == "limit" else "stop": price}
+    orders = [Order(time=day(0), kind=kind, side=side, quantity=quantity, **level) for quantity in (10, 5, 1)]
+
+    result = trade(orders, market(100, bar))
+
+    sign = 1 if side == "buy" else -1
+    has_fills(result, *((1, sign * quantity, price, "order") for quantity in (10, 5, 1)))

@@ -253,7 +253,7 @@ class Path:
             start, end = legs[leg]
             start = self.place.price if leg == self.place.leg else start
             reached = (end - start) * order.up > 0 and (end - level) * order.up >= 0
-            if reached and leg != hidden:
+            if (reached or level == start == end) and leg != hidden:
                 return (leg, max((level - start) * order.up, ZERO))
         return None
 

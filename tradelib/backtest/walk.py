@@ -64,16 +64,16 @@ def _next_on_leg(
 ) -> int:
     """The working order in the rows from `oldest` to before `newest` that a price from `start` to `end` meets first.
 
-    -1 for none. Without `any_` only those that need no position to reduce.
+    -1 for none. Without `any_` only those that need no position to reduce. Where the price is at the end already, it
+    meets what waits at that very price: a second order there as well as the first.
     """
-    found, up = -1, 1.0 if end > start else -1.0
-    if end == start:
-        return -1
+    found, up = -1, 0.0 if end == start else (1.0 if end > start else -1.0)
     k = int(assets[a, book.FIRST])
     while k >= 0:
         level = orders[k, book.LEVEL]
         counts = k >= oldest and k < newest and (any_ or orders[k, book.REDUCES] == 0.0)
-        if counts and orders[k, book.UP] == up and (end - level) * up >= 0.0:
+        met = level == end if up == 0.0 else orders[k, book.UP] == up and (end - level) * up >= 0.0
+        if counts and met:
             nearer = found < 0 or (orders[found, book.LEVEL] - level) * up > 0.0
             if nearer or (level == orders[found, book.LEVEL] and _comes_first(orders, k, found)):
                 found = k

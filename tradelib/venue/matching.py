@@ -215,17 +215,7 @@ def _walk(
         rows = {_enter(m, order, sizes[order.order_id]): order for order in ranked}
         tape = _tape(bar)
         walk(m, tape, 0, -1, 0, bar.open, bar.high, bar.low, bar.close)
-        for level in _shared(m, rows):  # the walk leaves a price that is the bar's extreme after the first order there
-            walk(m, tape, 0, -1, 0, level, level, level, level)
     return _read(m, rows)
-
-
-def _shared(m: book.Machine, rows: Iterable[int]) -> list[float]:
-    """Levels of filled stops at which another stop still waits."""
-    stops = [k for k in rows if m.orders[k, book.KIND] == book.STOP]
-    filled = {float(m.orders[k, book.LEVEL]) for k in stops if m.orders[k, book.STATUS] == book.FILLED}
-    waiting = {float(m.orders[k, book.LEVEL]) for k in stops if m.orders[k, book.STATUS] == book.WORKING}
-    return sorted(filled & waiting)
 
 
 def _tape(bar: Row) -> book.Tape:
