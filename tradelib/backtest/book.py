@@ -34,6 +34,8 @@ __all__ = [
 
 NONE = -1.0
 """No order, no symbol, no row."""
+_BARS_PER_ROW = 64
+"""A row of room at the start for so many bars: most long runs never have to move their tables."""
 _LARGE_TABLE = 1 << 16
 """Rows from which on a full table is only doubled."""
 
@@ -254,11 +256,11 @@ def empty_machine(
     tiers: np.ndarray | None = None,
     capacity: int = 256,
 ) -> Machine:
-    """An account with `cash` before bar `first`, without positions or orders; `capacity` rows to start with.
+    """An account with `cash` before bar `first`, without positions or orders; room for `capacity` rows and some more.
 
     The decision on the bar before `first` is its first one.
     """
-    capacity += 128 * assets
+    capacity += 128 * assets + bars // _BARS_PER_ROW
     account = np.zeros(ACCOUNT_COLUMNS)
     account[: judging.ACCOUNT_COLUMNS] = judging.new_account(cash)
     account[CASH] = cash
@@ -274,10 +276,10 @@ def empty_machine(
     return Machine(
         account,
         table,
-        np.empty((capacity, ORDER_COLUMNS)),
+        empty(capacity, ORDER_COLUMNS),
         np.empty(capacity, np.int64),
-        np.empty((capacity, FILL_COLUMNS)),
-        np.empty((capacity, ENTRY_COLUMNS)),
+        empty(capacity, FILL_COLUMNS),
+        empty(capacity, ENTRY_COLUMNS),
         counts,
         terms,
         rules,

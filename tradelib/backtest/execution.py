@@ -38,6 +38,7 @@ __all__ = [
     "refresh_window",
     "take_fill",
     "trail",
+    "trailing_level",
     "wanted",
     "watch_margins",
 ]
@@ -253,8 +254,13 @@ def trail(orders: np.ndarray, k: int, extreme: float) -> None:
     activation = orders[k, book.ACTIVATION]
     if not math.isnan(activation) and (extreme - activation) * up > 0.0:
         return
-    offset = orders[k, book.TRAIL] * (extreme if orders[k, book.TRAIL_UNIT] == book.FRACTION else 1.0)
-    orders[k, book.LEVEL] = extreme + up * offset
+    orders[k, book.LEVEL] = trailing_level(extreme, orders[k, book.TRAIL], orders[k, book.TRAIL_UNIT], up)
+
+
+@jit(_nrt=False, forceinline=True)
+def trailing_level(extreme: float, trail_by: float, unit: float, up: float) -> float:
+    """Level of a stop that trails `extreme`, above it (`up` +1) or below (-1)."""
+    return extreme + up * (trail_by * (extreme if unit == book.FRACTION else 1.0))
 
 
 @jit(_nrt=False)

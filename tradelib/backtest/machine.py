@@ -42,6 +42,7 @@ from tradelib.backtest.kernel import (
     position_after,
     quantity_to_reach,
 )
+from tradelib.backtest.ride import ride
 from tradelib.backtest.walk import expire, follow, walk
 from tradelib.risk import judging
 from tradelib.risk.judging import close_bar, protect
@@ -94,7 +95,7 @@ def has_room(m: Machine, script: np.ndarray, spawn: int) -> bool:
         and m.counts[book.FILLS] + orders <= m.fills.shape[0]
         and m.counts[book.ENTRIES] + 7 * assets + 10 <= m.entries.shape[0]
         and (m.rules[judging.GUARDS] == 0.0 or m.counts[book.CLOSED] + orders <= m.closed.shape[0])
-        and m.counts[book.QUEUED] + 3 * assets + 2 * due <= m.queue.shape[0]
+        and 2 * m.counts[book.QUEUED] + 3 * assets + 2 * due <= m.queue.shape[0]
     )
 
 
@@ -126,36 +127,49 @@ def _queue(m: Machine, a: int, quantity: float, reason: float, t: int) -> int:
 
 @jit(_nrt=False)
 def _sort_queue(m: Machine, tape: Tape, t: int) -> None:
-    """Reducing orders first, then by value, then by placing. (Shell sort: short, in place, the same interpreted.)"""
-    count = m.counts[book.QUEUED]
+    """Reducing orders first, then by value, then by placing: the sequence of the queue, which is kept among equals."""
+    queue, count, first, rest = m.queue, m.counts[book.QUEUED], 0, m.counts[book.QUEUED]
     for i in range(count):
-        k = m.queue[i]
+        k = queue[i]
         a, quantity = int(m.orders[k, book.ASSET]), m.orders[k, book.QUANTITY]
         position = m.assets[a, book.POSITION]
         again = m.orders[k, book.REASON] == book.SIGNAL and m.assets[a, book.EXPECTED] * position < 0.0
-        reduces = math.isnan(quantity) or not (again or is_adding(position, quantity))
-        m.orders[k, book.LEVEL] = -1.0 if reduces else abs(quantity) * tape.open[t, a]
-        if math.isnan(quantity):  # what closes the rest comes after what closes a part
-            m.orders[k, book.LEVEL] = -0.5
-    gap = 1
-    while gap < count // 3:
-        gap = 3 * gap + 1
-    while gap > 0:
-        for i in range(gap, count):
-            k, j = m.queue[i], i
-            value = m.orders[k, book.LEVEL]
-            while j >= gap and _goes_after(m, m.queue[j - gap], k, value):
-                m.queue[j] = m.queue[j - gap]
-                j -= gap
-            m.queue[j] = k
-        gap //= 3
+        closes = math.isnan(quantity)
+        if not (closes or again or is_adding(position, quantity)):
+            queue[first] = k
+            first += 1
+        else:  # what closes the rest comes after what closes a part
+            m.orders[k, book.LEVEL] = -1.0 if closes else abs(quantity) * tape.open[t, a]
+            queue[rest] = k
+            rest += 1
+    _sort_by_level(m.orders, queue, count, first, rest - count)
 
 
 @jit(_nrt=False)
-def _goes_after(m: Machine, i: int, k: int, value: float) -> bool:
-    """True when order `i` is filled after order `k`, which has that `value`."""
-    mine = m.orders[i, book.LEVEL]
-    return mine > value or (mine == value and i > k)
+def _sort_by_level(orders: np.ndarray, queue: np.ndarray, source: int, target: int, count: int) -> None:
+    """Move `count` places of the queue from `source` to `target`, sorted by the level of their orders.
+
+    Merges of ever longer runs, to and fro between the two stretches: stable, and without memory of its own.
+    """
+    goal, width = target, 1
+    while width < count:
+        for start in range(0, count, 2 * width):
+            _merge(orders, queue, source, target, start, min(start + width, count), min(start + 2 * width, count))
+        source, target, width = target, source, 2 * width
+    for i in range(count if source != goal else 0):
+        queue[goal + i] = queue[source + i]
+
+
+@jit(_nrt=False, forceinline=True)
+def _merge(orders: np.ndarray, queue: np.ndarray, source: int, target: int, start: int, middle: int, stop: int) -> None:
+    """Merge two sorted runs that follow each other; what stands in the first one comes first among equals."""
+    i, j = source + start, source + middle
+    for place in range(target + start, target + stop):
+        earlier = j == source + stop
+        if not earlier and i < source + middle:
+            earlier = orders[queue[i], book.LEVEL] <= orders[queue[j], book.LEVEL]
+        queue[place] = queue[i] if earlier else queue[j]
+        i, j = (i + 1, j) if earlier else (i, j + 1)
 
 
 @jit(_nrt=False, forceinline=True)
@@ -624,7 +638,9 @@ def advance(
     while t < stop:
         waits = counts[book.QUEUED] == 0 and counts[book.SCRIPTED] == script.shape[0] and assets[0, book.TIMED] == 0.0
         if glides and t >= first and waits:
-            t = glide(m, tape, line, equities, t, first, stop, drifts)
+            begin = t
+            t = ride(m, tape, line, equities, t, first, stop, drifts)
+            t = glide(m, tape, line, equities, t, first, stop, drifts) if t == begin else t
             if t == stop:
                 break
         if counts[book.ORDERS] + counts[book.ENTRIES] + counts[book.FILLS] != rows:

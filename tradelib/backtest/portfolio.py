@@ -57,16 +57,17 @@ def _admit(given: np.ndarray, kept: np.ndarray, most: float, targets: np.ndarray
     Bad is an infinite value, or, with -1 for its symbol, a row whose absolute values sum to more than `most`.
     """
     for t in range(given.shape[0]):
-        infinite, gross = 0, 0.0
+        infinite, known, gross = 0, 0, 0.0
         for a in range(given.shape[1]):
             infinite += 1 if abs(given[t, a]) == math.inf else 0
+            known += 1 if given[t, a] == given[t, a] else 0
             targets[t, a] = given[t, a] if kept[t] else math.nan
         if infinite > 0:
             a = 0
             while abs(given[t, a]) != math.inf:
                 a += 1
             return t, a
-        if kept[t] and most != math.inf:
+        if kept[t] and known > 0 and most != math.inf:
             for a in range(given.shape[1]):
                 gross += abs(given[t, a]) if given[t, a] == given[t, a] else 0.0
             if gross > most:

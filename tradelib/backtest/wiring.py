@@ -6,6 +6,7 @@ tape means the same in all of them.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from typing import Any
@@ -242,7 +243,7 @@ def _inputs(result: Result) -> dict[str, Any]:
     Between fills and entries of the cash book equity follows from the bars, whose digest the trial has.
     """
     simulation, content = result.simulation, hashlib.sha256()
-    traded = simulation.fills[:, [book.FILL_AT, book.FILL_ASSET, book.FILL_QUANTITY, book.FILL_PRICE]]
+    traded = simulation.fills.take([book.FILL_AT, book.FILL_ASSET, book.FILL_QUANTITY, book.FILL_PRICE], axis=1)
     for table in (traded, simulation.entries, simulation.equity[-1:]):
         content.update(np.ascontiguousarray(table).data)
     return {"name": result.name, "digest": content.hexdigest()}
@@ -272,7 +273,9 @@ def event_targets(
     _refuse_both(panel, enter, enter_short, "enters both ways")
     targets = empty(*panel.shape)
     targets.fill(math.nan)
-    asked, sizes = np.flatnonzero(enter | leave | enter_short | leave_short), _sizes(size, panel, maximum)
+    told = [events for events in (enter, leave, enter_short, leave_short) if events is not _NEVER]
+    asked = np.flatnonzero(functools.reduce(np.logical_or, told) if told else _NEVER)
+    sizes = _sizes(size, panel, maximum)
     _write_targets(asked, enter, leave, enter_short, leave_short, sizes, targets)
     return targets
 
@@ -287,25 +290,34 @@ def _write_targets(
     size: np.ndarray,
     targets: np.ndarray,
 ) -> None:
-    """`asked`: places of the events, row by row, `(k,)`. `size`: `(n, a)`, or `(1, 1)` for all."""
+    """`asked`: places of the events, row by row, `(k,)`. The other tables: `(n, a)`, or `(1, 1)` for all places."""
     sides = np.zeros(targets.shape[1])
     for k in range(asked.shape[0]):
         t, a = asked[k] // targets.shape[1], asked[k] % targets.shape[1]
-        if enter[t, a]:
+        if _at(enter, t, a):
             sides[a] = 1.0
-            targets[t, a] = size[t % size.shape[0], a % size.shape[1]]
-        elif enter_short[t, a]:
+            targets[t, a] = _at(size, t, a)
+        elif _at(enter_short, t, a):
             sides[a] = -1.0
-            targets[t, a] = -size[t % size.shape[0], a % size.shape[1]]
-        elif (sides[a] > 0.0 and leave[t, a]) or (sides[a] < 0.0 and leave_short[t, a]):
+            targets[t, a] = -_at(size, t, a)
+        elif (sides[a] > 0.0 and _at(leave, t, a)) or (sides[a] < 0.0 and _at(leave_short, t, a)):
             sides[a] = 0.0
             targets[t, a] = 0.0
 
 
+@jit(_nrt=False, forceinline=True)
+def _at(table: np.ndarray, t: int, a: int) -> float:
+    """The value for bar `t` and symbol `a`, out of one for all where there is no more."""
+    return table[t % table.shape[0], a % table.shape[1]]
+
+
+_NEVER = shared(np.zeros((1, 1), np.bool_))
+
+
 def _events(given: Any, panel: Panel, name: str) -> npt.NDArray[np.bool_]:
-    """`given` as bool `(n, a)`; `ParameterError` for another shape, other values or another index."""
+    """`given` as bool `(n, a)`, `_NEVER` for none; `ParameterError` for another shape, other values or index."""
     if given is None or given is False:
-        return np.zeros(panel.shape, np.bool_)
+        return _NEVER
     given = as_table(given, panel, name, "with False where nothing is asked for")
     try:
         values = np.asarray(given)
@@ -322,6 +334,8 @@ def _events(given: Any, panel: Panel, name: str) -> npt.NDArray[np.bool_]:
 
 
 def _refuse_both(panel: Panel, one: np.ndarray, other: np.ndarray, told: str) -> None:
+    if one is _NEVER or other is _NEVER:
+        return
     both = one & other
     if both.any():
         t, a = np.argwhere(both)[0]
