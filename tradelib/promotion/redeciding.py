@@ -130,6 +130,7 @@ class _Walk:
         self._leaving: set[str] = set()
         self._worked: set[str] = set()
         self._statuses: dict[str, str] = {}
+        self._ended: dict[str, Mapping[str, Any]] = {}
         self._fills: dict[str, list[Mapping[str, Any]]] = {}
 
     def _bodies(self, kind: str) -> list[dict[str, Any]]:
@@ -166,6 +167,7 @@ class _Walk:
                 take(entry)
         if self._time in self._decided:
             self._owing()
+        self._compare_trades()
 
     # Plans ----------------------------------------------------------------------------------------------------------
 
@@ -420,16 +422,21 @@ class _Walk:
         self._telling.tell(entry)
 
     def _order(self, entry: Entry) -> None:
-        """How an order stands; what it says of its trades is what they say themselves."""
+        """How an order stands."""
         body, name = entry.body, entry.body["client_order_id"]
         if self._statuses.get(name, "") not in journal.FINAL_STATUSES:
             self._statuses[name] = body["status"]
-        if body["status"] in journal.FINAL_STATUSES and self._counts_fills:
-            for field, recorded, again in _sums(body, self._fills.get(name, [])):
-                leg = leg_of(self._intents.get(name, {}))
-                time = self._intents.get(name, {}).get("time", self._time)
-                self._deviate(_named(f"{field} of the fills", leg), recorded, again, time)
+        if body["status"] in journal.FINAL_STATUSES:
+            self._ended[name] = body
         self._telling.tell(entry)
+
+    def _compare_trades(self) -> None:
+        """What an order that ended says of its trades is what they say themselves, whichever was told first."""
+        for name, body in self._ended.items() if self._counts_fills else ():
+            for field, recorded, again in _sums(body, self._fills.get(name, [])):
+                intent = self._intents.get(name, {})
+                time = intent.get("time", self._time)
+                self._deviate(_named(f"{field} of the fills", leg_of(intent)), recorded, again, time)
 
     def _deviate(self, field: str, recorded: Any, again: Any, time: str | None = None) -> None:
         self.deviations.append(Deviation(time or self._time, field, recorded, again))
@@ -439,7 +446,10 @@ class _Walk:
 
 
 def _sums(body: Mapping[str, Any], fills: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any, Any]]:
-    """Field, fills' side and order's side, where the trades of an order do not add up to what it says of them."""
+    """Field, fills' side and order's side, where the trades of an order do not add up to what it says of them.
+
+    An order that a stream told before its trades says nothing of the fee.
+    """
     quantity = sum((exact(fill["quantity"]) for fill in fills), Decimal(0))
     if float(quantity) != float(body["quantity"] or 0.0):
         yield "quantity", float(quantity), body["quantity"]
@@ -452,7 +462,7 @@ def _sums(body: Mapping[str, Any], fills: Sequence[Mapping[str, Any]]) -> Iterat
         yield "price", price, body["price"]
     fees = [fill["fee"] for fill in fills]
     fee = None if any(one is None for one in fees) else sum(fees)
-    if fee != body["fee"]:
+    if body["fee"] is not None and fee != body["fee"]:
         yield "fee", fee, body["fee"]
 
 
