@@ -1,4 +1,4 @@
-"""What one runner carries (w8), as a table: `load.py` measures it, in a process of its own for each case."""
+"""What one runner carries (w8), as a table; `load.py` and `lean.py` measure it, in a process of their own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.environment import PROJECT
 __all__ = ["CASES", "measured", "report", "stored"]
 
 STORE = CACHE / "w8.json"
-CASES = ("decision", "load", "month")
+CASES = ("decision", "lean", "load", "month")
 
 Found = dict[str, dict[str, Any]]
 
@@ -35,7 +35,7 @@ def measured(cases: tuple[str, ...] = CASES) -> Found:
 
 def _measure(case: str) -> dict[str, Any]:
     ours = next(who for who in CONTESTANTS if who.name == OURS)
-    command = [sys.executable, "-m", "benchmarks.load", case]
+    command = [sys.executable, "-m", *(("benchmarks.lean",) if case == "lean" else ("benchmarks.load", case))]
     with tempfile.TemporaryDirectory(prefix="benchmark-") as home:
         settings = child_environment(ours, home)
         done = subprocess.run(command, cwd=PROJECT, env=settings, capture_output=True, text=True, check=False)
@@ -50,14 +50,19 @@ def stored() -> Found:
 
 
 def report(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """The decision against its promise, then a row per load."""
+    """Decision and memory against their promises, then a row per load."""
     parts = []
+    if promised := [*_decision(found), *_lean(found)]:
+        parts.append(tables.table(["what", "measured", "must", "aim", "met"], promised))
     if decision := found.get("decision"):
-        promise = tables.limit("One decision, p99", decision["p99_ms"], 10.0, 1.0, "{:.2f} ms")
-        parts.append(tables.table(["what", "measured", "must", "aim", "met"], [promise]))
         parts.append(
             f"Seven indicators recomputed on 500 bars without a compiler, median {decision['p50_ms']:.2f} ms; "
             f"{decision['on']}."
+        )
+    if lean := found.get("lean"):
+        parts.append(
+            f"Where only the runner's lock is installed: one bundle, 500 minutes, the venue in another process; "
+            f"{lean['on']}."
         )
     loads = [_line(found[case]) for case in ("load", "month") if case in found]
     if loads:
@@ -68,6 +73,21 @@ def report(found: Mapping[str, Mapping[str, Any]]) -> str:
             "A real venue over HTTP with signatures, journals on the disk, each decision durable; one process."
         )
     return "\n\n".join(parts)
+
+
+def _decision(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    told = found.get("decision")
+    return [tables.limit("One decision, p99", told["p99_ms"], 10.0, 1.0, "{:.2f} ms")] if told else []
+
+
+def _lean(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    told = found.get("lean")
+    if not told:
+        return []
+    return [
+        tables.limit("One decision, p99, lean", told["p99_ms"], 10.0, 1.0, "{:.2f} ms"),
+        tables.limit("A runner that trades, peak memory, lean", told["memory_peak"], 150.0, 100.0, "{:,.0f} MB"),
+    ]
 
 
 def _line(load: Mapping[str, Any]) -> list[str]:

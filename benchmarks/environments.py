@@ -9,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["PEERS", "NotInstalled", "environment", "requirements"]
+__all__ = ["LEAN", "PEERS", "NotInstalled", "environment", "requirements"]
 
 PEERS = Path(__file__).parent / "peers"
+LEAN = "runner"
+"""The environment with the lock of the runner, and nothing of research."""
 
 
 class NotInstalled(Exception):
@@ -20,7 +22,7 @@ class NotInstalled(Exception):
 
 def requirements(name: str) -> str:
     """The pinned packages of one environment; of the project's own (an empty name) nothing."""
-    return (PEERS / f"{name}.txt").read_text(encoding="utf-8") if name else ""
+    return _pins(name).read_text(encoding="utf-8") if name else ""
 
 
 def environment(name: str, folder: Path) -> Path:
@@ -35,9 +37,13 @@ def environment(name: str, folder: Path) -> Path:
     if not (mark.exists() and mark.read_text(encoding="utf-8") == wanted):
         shutil.rmtree(place, ignore_errors=True)
         _uv("venv", "--python", sys.executable, str(place))
-        _uv("pip", "install", "--python", str(python), "--requirement", str(PEERS / f"{name}.txt"))
+        _uv("pip", "install", "--python", str(python), "--requirement", str(_pins(name)))
         mark.write_text(wanted, encoding="utf-8")
     return python
+
+
+def _pins(name: str) -> Path:
+    return PEERS.parents[1] / "requirements" / "runner.lock" if name == LEAN else PEERS / f"{name}.txt"
 
 
 def _digest(name: str) -> str:

@@ -35,7 +35,7 @@ from tradelib.data.bars import make_bars, window
 from tradelib.risk.sizing import VolatilityTarget
 from tradelib.strategies.trend import TrendFollowing
 
-__all__ = ["CASES", "Load", "bundles", "decisions", "measure", "minutes"]
+__all__ = ["CASES", "Load", "bundles", "decisions", "measure", "minutes", "rule"]
 
 GOLDEN = 500
 TERMS: dict[str, Any] = {"fee_rate": 0.001, "slippage": 0.0005, "lots_per_unit": 100_000.0, "minimum_notional": 5.0}
@@ -99,11 +99,15 @@ def bundles(symbols: int, count: int) -> list[Bundle]:
     return [_bundle(symbol, number) for symbol in range(symbols) for number in range(count)]
 
 
-def _bundle(symbol: int, number: int) -> Bundle:
+def rule(number: int) -> DecisionRule:
+    """A trend follower; a slower one for each `number`."""
     strategy = TrendFollowing(fast=10 + 5 * number, slow=40 + 20 * number)
-    rule = DecisionRule(
-        strategy=strategy, sizing=VolatilityTarget(annual_volatility=0.3, window=60), rebalance_band=0.1
-    )
+    sizing = VolatilityTarget(annual_volatility=0.3, window=60)
+    return DecisionRule(strategy=strategy, sizing=sizing, rebalance_band=0.1)
+
+
+def _bundle(symbol: int, number: int) -> Bundle:
+    made = rule(number)
     golden = minutes(symbol, GOLDEN)
     terms = Execution(
         symbol=_name(symbol), timeframe="1m", calendar="24/7", maximum_leverage=1.0, cash=1e6, warmup=120, **TERMS
@@ -115,7 +119,7 @@ def _bundle(symbol: int, number: int) -> Bundle:
     empty |= {"golden_decisions": [], "gates": []}
     return Bundle(
         path=Path(f"bundle-{symbol}-{number}"), name=f"trend-{number}", permission="paper", key_id="", digest=digest,
-        payload_digest=digest, package_digest=digest, rule=rule, execution=terms, needs=needs_of(rule, terms),
+        payload_digest=digest, package_digest=digest, rule=made, execution=terms, needs=needs_of(made, terms),
         golden_bars=golden, **empty,
     )  # fmt: skip
 

@@ -565,8 +565,10 @@ def test_what_a_runner_carries_is_judged_and_told(monkeypatch: pytest.MonkeyPatc
     load |= {"symbols": 200, "bundles": 3, "minutes": 60, "decisions": 36_000, "speed": 20.4, "on": "2026-01-02"}
     load |= {"memory_first": 600.0, "memory_last": 604.0}
     slow = {"p50_ms": 3.0, "p99_ms": 11.0, "on": "2026-01-02"}
-    told = carried.report({"decision": slow, "load": load})
+    lean = {"p50_ms": 1.0, "p99_ms": 2.0, "memory_last": 130.0, "memory_peak": 133.4, "on": "2026-01-02"}
+    told = carried.report({"decision": slow, "lean": lean, "load": load})
     assert "| One decision, p99 | 11.00 ms | 10.00 ms | 1.00 ms | **no** |" in told
+    assert "| A runner that trades, peak memory, lean | 133 MB | 150 MB | 100 MB | must |" in told
     assert "| 200 x 3 | 60 | 36,000 | 20x | 2.5 ms | 2.5 ms | 2.5 ms | 2.5 ms | 600 MB | 604 MB | 2026-01-02 |" in told
     monkeypatch.setattr(carried, "STORE", tmp_path / "w8.json")
     assert carried.report(carried.stored()) == ""

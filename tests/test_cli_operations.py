@@ -56,6 +56,8 @@ def test_status_shows_what_an_operator_looks_for(command: Command) -> None:
 
     assert "running, paper on binance, equity 1,100.00, since 2026-01-01 00:00" in before
     assert all(word in before for word in ("trend", "BTC/USDT", "2020-05-01 00:00", "1,100.00"))
+    assert "1 open, 1 held by the runner" in before
+    assert "HELD BY THE RUNNER trend BTC/USDT 1d: sell 2 stop 95; it does nothing while the runner is down" in before
     assert "HALTED" not in before
     assert "HALTED symbol:BTC/USDT (exits pass) by olga" in after
     assert "spread is odd  [entry 2]" in after
@@ -172,6 +174,7 @@ def test_run_wants_a_bundle_or_settings_and_not_both(tmp_path: Path) -> None:
     refused(run("run"), "name one bundle, or --settings FILE")
     refused(run("run", "bundle", "--settings", "runner.toml"), "name one bundle, or --settings FILE")
     refused(run("run", "bundle", "--log", "loud"), "plain, json or off")
+    refused(run("run", "--settings", "runner.toml", "--emulate-exits"), "emulate_exits = true there")
     refused(run("run", "--settings", str(tmp_path / "nowhere.toml")), "nowhere.toml cannot be read")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -49,6 +50,53 @@ def expressions() -> Iterator[tuple[str, str]]:
             yield panel["title"], target["expr"]
     for rule in RULES:
         yield rule["alert"], rule["expr"]
+
+
+@pytest.fixture(scope="module")
+def scraped(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What a runner with a control server tells Prometheus after some bars."""
+    from tests.live.support import GOLDEN, HASTE, KEY, SECRET, exchange, seal, synthetic_bars
+    from tests.live.support import venue as served
+    from tradelib.live.fleet import Fleet
+    from tradelib.live.remote import ControlClient
+    from tradelib.live.settings import BundleSettings, ControlSettings, FeedSettings, RunnerSettings
+    from tradelib.live.users import Role, new_token
+
+    folder = tmp_path_factory.mktemp("scraped")
+    sealed = seal(folder, synthetic_bars())
+    token, entry = new_token("prometheus", Role.VIEW)
+    found: list[str] = []
+
+    async def run(fleet: Fleet) -> None:
+        running = asyncio.create_task(fleet.run())
+        try:
+            while not (fleet.seats and fleet.seats[0].trader.started and enough.is_set()):
+                assert not running.done(), "the runner ended"
+                await asyncio.sleep(0.01)
+            client = ControlClient(fleet.control.url, environment={"TRADELIB_CONTROL_TOKEN": token})
+            for _ in range(2):  # requests of the control server itself are told at the next scrape
+                found.append(await asyncio.to_thread(client.text, "/metrics"))
+        finally:
+            fleet.end("seen")
+            await running
+
+    def seen(_: str, step: Any) -> None:
+        if step.time >= sealed.bars.index[GOLDEN + 15].isoformat():
+            enough.set()
+
+    with pytest.MonkeyPatch.context() as patch, served(exchange(sealed)) as venue:
+        for name, value in (("API_KEY", KEY), ("API_SECRET", SECRET), ("CONTROL_USERS", entry)):
+            patch.setenv(f"TRADELIB_{name}", value)
+        settings = RunnerSettings(
+            venue=venue.url,
+            folder=folder / "runner",
+            bundles=(BundleSettings(path=sealed.bundle.path),),
+            control=ControlSettings(port=0),
+            feed=FeedSettings(poll_seconds=0.02),
+        )
+        enough = asyncio.Event()
+        asyncio.run(run(Fleet([sealed.bundle], settings, patience=HASTE, on_progress=seen)))
+    return found[-1]
 
 
 @pytest.mark.parametrize(("title", "expression"), list(expressions()))
@@ -100,6 +148,45 @@ def test_every_alert_says_what_to_do(rule: dict[str, Any]) -> None:
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 def test_prometheus_accepts_the_rules() -> None:
     subprocess.run(["promtool", "check", "rules", str(OPS / "alerts.yml")], check=True)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_prometheus_can_read_every_expression(tmp_path: Path) -> None:
+    """Those of the dashboard too, as rules; its variables stand inside of texts."""
+    rules = [{"record": f"panel:{number}", "expr": expression} for number, (_, expression) in enumerate(expressions())]
+    path = tmp_path / "rules.yml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "board", "rules": rules}]}), encoding="utf-8")
+
+    subprocess.run(["promtool", "check", "rules", str(path)], check=True)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_prometheus_accepts_its_settings_and_the_figures_of_a_runner(tmp_path: Path, scraped: str) -> None:
+    """The token's file is where the settings say on the machine that scrapes, and here is another."""
+    (tmp_path / "token").write_text("t", encoding="ascii")
+    shutil.copy(OPS / "alerts.yml", tmp_path)
+    given = (OPS / "prometheus.yml").read_text(encoding="utf-8")
+    path = tmp_path / "prometheus.yml"
+    path.write_text(given.replace("/etc/prometheus/tradelib.token", str(tmp_path / "token")), encoding="utf-8")
+
+    subprocess.run(["promtool", "check", "config", str(path)], check=True)
+    subprocess.run(["promtool", "check", "metrics"], input=scraped, text=True, check=True, capture_output=True)
+
+
+@pytest.mark.integration
+def test_a_running_runner_tells_everything_that_is_asked_for(scraped: str) -> None:
+    families = [line.split()[2:] for line in scraped.splitlines() if line.startswith("# TYPE")]
+    told = {name for name, kind in families if kind != "histogram"}
+    told |= {f"{name}_{end}" for name, kind in families if kind == "histogram" for end in ("bucket", "sum", "count")}
+    asked = {
+        name for _, expression in expressions() for name in re.findall(r"\b(?:tradelib|process)_[a-z_]+", expression)
+    }
+
+    assert asked - told == set()
+    with_figures = {re.split(r"[ {]", line)[0] for line in scraped.splitlines() if not line.startswith("#")}
+    events = {"tradelib_halted", "tradelib_halts_total", "tradelib_operator_acts_total", "tradelib_refusals_total"}
+    events |= {"tradelib_incidents_total", "tradelib_foreign_trades_total", "tradelib_request_failures_total"}
+    assert asked - with_figures <= events | {"tradelib_reconciliations_total", "tradelib_alerts_total"}
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")

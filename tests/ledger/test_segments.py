@@ -159,3 +159,16 @@ def test_a_backup_of_a_broken_journal_does_not_replace_a_good_one(path: Path, tm
     with pytest.raises(LedgerError, match=r"the copy of .* does not stand"):
         backup_journal(path, tmp_path / "backup")
     assert (tmp_path / "backup" / "j.sqlite").read_bytes() == (tmp_path / "good").read_bytes()
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 7, 100])
+def test_the_newest_entries_of_a_kind_are_found_across_files(tmp_path: Path, count: int) -> None:
+    with SegmentedLedger(tmp_path / "j.sqlite") as log:
+        for number in range(12):
+            if number in (4, 8):
+                log.rotate()
+            log.append("odd" if number % 2 else "even", {"number": number})
+        told = [(entry.sequence, entry.body["number"]) for entry in log.entries("even")]
+        assert [(one.sequence, one.body["number"]) for one in log.newest("even", count)] == (
+            told[-count:] if count else []
+        )

@@ -89,11 +89,15 @@ def run(bundle: Bundle, request: dict[str, Any], boundaries: Boundaries) -> None
     """The whole runner."""
     make = connection.make_client
     wire.make_client = lambda *given, **named: boundaries.around_client(make(*given, **named))
-    DIALECTS["binance"] = replace(DIALECTS["binance"], clock_margin=0.0)
+    exchange = request.get("dialect", "binance")
+    if request.get("plant"):
+        trading.plant(request["plant"])
+    DIALECTS[exchange] = replace(DIALECTS[exchange], clock_margin=0.0)
 
     async def trade() -> None:
+        named = {"until": request["until"], "exchange": exchange, "emulate_exits": request.get("program") == "held"}
         work = runner.Runner(
-            bundle, venue_url=request["url"], journal_path=request["journal"], until=request["until"], patience=PATIENCE
+            bundle, venue_url=request["url"], journal_path=request["journal"], patience=PATIENCE, **named
         )
         with runner.signals(work.stop):
             await work.run()

@@ -1,8 +1,9 @@
 """The crash matrix: `python -m tests.live.matrix --seeds 1000 [--first 0] [--programs desk,runner] [--report FILE]`.
 
-Each seed is one case: a script of orders of every kind (`desk`) or a whole runner and its bundle (`runner`), the
-dialect of an exchange, what it cannot do, a plan of faults, and where processes are killed with SIGKILL. Processes are
-started until one of them reaches the end. Then these must hold, whatever happened:
+Each seed is one case: a script of orders of every kind (`desk`), a whole runner and its bundle (`runner`), or one whose
+exits the exchange cannot hold, so that the runner does (`held`, to be named), the dialect of an exchange, what it
+cannot do, a plan of faults, and where processes are killed with SIGKILL. Processes are started until one reaches the
+end. Then these must hold, whatever happened:
 
 1. every order at the venue belongs to one intent, every intent has at most one order;
 2. the fills of the journal are the venue's trades, each once, none missing;
@@ -40,6 +41,7 @@ from typing import Any
 
 from tests.live import support, trading
 from tradelib.ledger import Ledger, journal, open_journal
+from tradelib.risk.exits import Distance, Exits
 from tradelib.venue import PaperExchange, VenueMarket, VenueThread
 from tradelib.venue.faults import Fault, FaultPlan
 
@@ -93,6 +95,9 @@ def case_of(seed: int, programs: Sequence[str] = ("desk", "runner")) -> Case:
     """The case of a seed; the same in every process and on every machine."""
     numbers = random.Random(f"case/{seed}")
     kind = KINDS[seed % len(KINDS)]
+    if "held" in programs and (len(programs) == 1 or numbers.random() < 0.2):
+        dialect, faults = numbers.choice(("kraken", "bitget")), _faults(kind, numbers, seed)
+        return Case(seed, kind, "held", dialect, {}, faults, _kills(kind, numbers), tamed=kind != "full")
     program = "runner" if "runner" in programs and (len(programs) == 1 or numbers.random() < 0.2) else "desk"
     if program == "runner":
         faults = _faults(kind, numbers, seed)
@@ -106,6 +111,15 @@ def case_of(seed: int, programs: Sequence[str] = ("desk", "runner")) -> Case:
         changes["holds_oco"] = False
     faults = _faults(kind, numbers, seed)
     return Case(seed, kind, program, dialect, changes, faults, _kills(kind, numbers), tamed=kind != "full")
+
+
+def guarded_bundle(folder: Path) -> support.Sealed:
+    """A bundle with a trailing stop and two targets, on a market in which all of them act."""
+    folder.mkdir()
+    targets = ((Distance(value=0.02), 0.5), (Distance(value=0.05), 0.5))
+    exits = Exits(trailing_stop=Distance(value=0.03), take_profit=targets)
+    decides = support.rule().replace(rebalance_band=None, exits=exits)
+    return support.seal(folder, support.synthetic_bars(), decides=decides)
 
 
 def _kills(kind: str, numbers: random.Random) -> int:
@@ -145,7 +159,9 @@ class Killer:
     def __init__(self, bundle: support.Sealed | None) -> None:
         arguments = [] if bundle is None else [str(bundle.bundle.path), str(bundle.trust.folder)]
         command = [sys.executable, "-m", "tests.live.crash", *arguments]
-        environment = os.environ | {"TRADELIB_API_KEY": support.KEY, "TRADELIB_API_SECRET": support.SECRET}
+        names = ("TRADELIB_API_KEY", "TRADELIB_API_SECRET", "TRADELIB_API_PASSPHRASE")
+        keys = (trading.KEY, trading.SECRET, trading.PASSPHRASE)
+        environment = os.environ | dict(zip(names, keys, strict=True))
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
@@ -184,16 +200,20 @@ class Outcome:
 class Matrix:
     """Runs cases and counts."""
 
-    def __init__(self, folder: Path, bundle: support.Sealed | None = None) -> None:
+    def __init__(
+        self, folder: Path, bundle: support.Sealed | None = None, guarded: support.Sealed | None = None
+    ) -> None:
         self.folder = folder
-        self.bundle = bundle
+        self.bundles = {"runner": bundle, "held": guarded}
         self.counts = Counts()
-        self._killer = Killer(bundle)
+        self._killers = {"desk": Killer(None)}
+        self._killers |= {name: Killer(one) for name, one in self.bundles.items() if one is not None}
         self._models: dict[Any, Outcome] = {}
 
     def close(self) -> None:
-        """End the process that forks."""
-        self._killer.close()
+        """End the processes that fork."""
+        for killer in self._killers.values():
+            killer.close()
 
     def tidy(self) -> None:
         """Delete what is not needed any more."""
@@ -234,8 +254,8 @@ class Matrix:
 
     def _model(self, case: Case) -> Outcome:
         """The same case, left in peace."""
-        key = case.program
-        if key != "runner" or key not in self._models:
+        key = case.program, case.dialect
+        if case.program == "desk" or key not in self._models:
             self._models[key] = self._trade(case, None, [], self._place(case, "model"))
             assert self._models[key].finished, self._models[key].errors
         return self._models[key]
@@ -243,21 +263,12 @@ class Matrix:
     def _trade(self, case: Case, faults: FaultPlan | None, kills: list[int], path: Path) -> Outcome:
         exchange = self._exchange(case)
         outcome = Outcome(exchange, path, 0, finished=False)
-        key = (
-            {"key": support.KEY, "secret": support.SECRET}
-            if case.program == "runner"
-            else {
-                "key": trading.KEY,
-                "secret": trading.SECRET,
-                "passphrase": trading.PASSPHRASE,
-                "dialect": case.dialect,
-            }
-        )
-        with VenueThread(exchange, faults=faults, **key) as served:
+        key = {"key": trading.KEY, "secret": trading.SECRET, "passphrase": trading.PASSPHRASE}
+        with VenueThread(exchange, faults=faults, dialect=case.dialect, **key) as served:
             waiting = list(kills)
             while not outcome.finished and outcome.processes < PROCESSES:
                 die_at = waiting.pop(0) if waiting else None
-                ended = self._killer.run(self._request(case, served.url, path, die_at))
+                ended = self._killers[case.program].run(self._request(case, served.url, path, die_at))
                 outcome.processes += 1
                 outcome.events = ended["events"]
                 outcome.finished = ended["code"] == 0
@@ -274,11 +285,13 @@ class Matrix:
     def _request(self, case: Case, url: str, path: Path, die_at: int | None) -> dict[str, Any]:
         request: dict[str, Any] = {"program": case.program, "url": url, "journal": str(path), "die_at": die_at}
         request["errors"] = str(path.with_suffix(".errors"))
-        if case.program == "runner":
-            assert self.bundle is not None
-            return request | {"until": self.bundle.bars.index[support.GOLDEN + 12].isoformat()}
-        known = {"plant": "" if path.parent.name == "model" else case.plant}
-        known |= {
+        plant = "" if path.parent.name == "model" else case.plant
+        bundle = self.bundles.get(case.program)
+        if bundle is not None:
+            last = bundle.bars.index[support.GOLDEN + (12 if case.program == "runner" else 30)]
+            return request | {"until": last.isoformat(), "dialect": case.dialect, "plant": plant}
+        known = {
+            "plant": plant,
             "seed": case.seed,
             "dialect": case.dialect,
             "changes": case.changes,
@@ -287,9 +300,9 @@ class Matrix:
         return request | known
 
     def _exchange(self, case: Case) -> PaperExchange:
-        if case.program == "runner":
-            assert self.bundle is not None
-            return support.exchange(self.bundle, start=support.GOLDEN + 8)
+        bundle = self.bundles.get(case.program)
+        if bundle is not None:
+            return support.exchange(bundle, start=support.GOLDEN + 8)
         terms = {"price_decimals": 2, "minimum_notional": 5.0}
         markets = [VenueMarket(symbol, trading.bars(case.seed, symbol), **terms) for symbol in trading.SYMBOLS]  # type: ignore[arg-type]
         return PaperExchange(markets, cash=trading.CASH, holdings=trading.HOLDINGS, pace="manual")
@@ -327,9 +340,13 @@ class Matrix:
             told = standing.get(name, {}).get("status")
             self.counts.states[str(told)] += 1
             self.counts.checks["ended alike"] += 1
-            if told not in _ENDS[order.status]:
+            rests = case.program == "held" and order.status == "NEW"
+            if told not in ({"open"} if rests else _ENDS[order.status]):
                 yield f"order {name} is {order.status} at the venue and {told} in the journal"
         left = journal.unresolved(log)
+        if case.program == "held":  # a position may stand at the end, and its exits with it
+            left = [body for body in left if standing.get(body["client_order_id"], {}).get("status") != "open"]
+            self.counts.checks["fired"] += log.count(journal.TRIGGER)
         if left:
             yield f"intents are left open: {[body['client_order_id'] for body in left]}"
 
@@ -377,9 +394,11 @@ def _head(path: Path) -> tuple[int, str]:
 
 
 @contextmanager
-def matrix(folder: Path, bundle: support.Sealed | None = None) -> Iterator[Matrix]:
-    """A matrix whose journals lie in `folder`."""
-    running = Matrix(folder, bundle)
+def matrix(
+    folder: Path, bundle: support.Sealed | None = None, guarded: support.Sealed | None = None
+) -> Iterator[Matrix]:
+    """A matrix whose journals lie in `folder`. bundle: of the program `runner`; guarded: of `held`."""
+    running = Matrix(folder, bundle, guarded)
     try:
         yield running
     finally:
@@ -391,7 +410,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=1_000, help="how many cases")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--programs", default="desk,runner", help="desk, runner or both")
+    parser.add_argument("--programs", default="desk,runner", help="of desk, runner and held")
     parser.add_argument("--report", type=Path, help="write the counts there, as JSON")
     given = parser.parse_args(arguments)
     programs = given.programs.split(",")
@@ -399,7 +418,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="tradelib-matrix-") as name:
         folder = Path(name)
         sealed = support.seal(folder, support.synthetic_bars()) if "runner" in programs else None
-        with matrix(folder, sealed) as running:
+        guarded = guarded_bundle(folder / "guarded") if "held" in programs else None
+        with matrix(folder, sealed, guarded) as running:
             for number, seed in enumerate(range(given.first, given.first + given.seeds), start=1):
                 for wrong in running.run(case_of(seed, programs)):
                     print(f"seed {seed}: {wrong}", flush=True)

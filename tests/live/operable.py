@@ -21,6 +21,7 @@ TRADER = TraderStatus(
     position=2.0,
     equity=1_100.0,
     open_orders=1,
+    held=("sell 2 stop 95",),
 )
 
 

@@ -67,17 +67,25 @@ class Sealed:
     bars: pd.DataFrame
 
 
-def seal(folder: Path, bars: pd.DataFrame, *, lots_per_unit: float = 1024.0, permission: str = "paper") -> Sealed:
-    """Seal the rule with the first bars as its golden window, exactly as promotion does."""
+def seal(
+    folder: Path,
+    bars: pd.DataFrame,
+    *,
+    lots_per_unit: float = 1024.0,
+    permission: str = "paper",
+    decides: DecisionRule | None = None,
+) -> Sealed:
+    """Seal the rule (or `decides`) with the first bars as its golden window, exactly as promotion does."""
     key = generate_key("tests", folder / "keys")
     private = load_private_key("tests", folder / "keys")
     trust = TrustStore(folder / "trust")
     trust.add(private.public_key())
-    golden, decisions = make_golden(rule(), bars.iloc[:GOLDEN], GOLDEN)
+    decides = rule() if decides is None else decides
+    golden, decisions = make_golden(decides, bars.iloc[:GOLDEN], GOLDEN)
     contents = BundleContents(
         name="trend",
         permission=permission,
-        rule=rule(),
+        rule=decides,
         execution=_execution(bars, lots_per_unit),
         golden_bars=golden,
         golden_decisions=decisions,

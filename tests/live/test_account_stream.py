@@ -26,7 +26,11 @@ pytestmark = pytest.mark.integration
 def test_a_fill_between_two_closes_is_booked_at_once(
     sealed: Sealed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A maker rests; nobody looks after it by time; the market moves into it: the stream tells, the purse has it."""
+    """A maker rests; nobody looks after it by time; the market moves into it: the stream tells, the purse has it.
+
+    REST knows of the fill as well, and says nothing of orders before the stream has told it: without the stream the
+    fill is never booked.
+    """
     monkeypatch.setattr(trader_module, "_LOOK", 3600.0)
     paper = exchange([sealed])
     paper.pace = "manual"
@@ -39,15 +43,17 @@ def test_a_fill_between_two_closes_is_booked_at_once(
             bundles=(BundleSettings(path=sealed.bundle.path, share=1.0, execution=maker),),
         )
         fleet = Fleet([sealed.bundle], given, patience=HASTE, reconcile_seconds=3600.0)
-        running = asyncio.create_task(fleet.run())
+        running, told = asyncio.create_task(fleet.run()), asyncio.Event()
         try:
             await asyncio.wait_for(_until(lambda: _rests(fleet, paper)), 40.0)
             trader = fleet.seats[0].trader
-            before = trader.purse.position
+            before, told = trader.purse.position, _first_told_by_stream(trader, monkeypatch)
             paper.step()
-            await asyncio.wait_for(_until(lambda: trader.purse.position != before), 20.0)
+            await asyncio.wait_for(told.wait(), 10.0)
+            await asyncio.wait_for(_until(lambda: trader.purse.position != before), 10.0)
             seen["heard"] = fleet.account_stream.heard
         finally:
+            told.set()
             fleet.end("seen")
             await asyncio.wait_for(running, 30.0)
 
@@ -59,6 +65,33 @@ def test_a_fill_between_two_closes_is_booked_at_once(
     assert float(traded) == next(iter(paper.positions.values()))
     with open_journal(path, read_only=True) as log:
         assert log.verify().ok
+
+
+def _first_told_by_stream(trader: Any, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when a word of the stream has brought a fill into the journal; until then REST does not answer for orders."""
+    told, before, dialect = asyncio.Event(), trader.log.count(journal.FILL), type(trader.desk.dialect)
+
+    def heard(take: Any) -> Any:
+        async def taken(*given: Any) -> bool:
+            news = bool(await take(*given))
+            if trader.log.count(journal.FILL) > before:
+                told.set()
+            return news
+
+        return taken
+
+    def late(question: Any) -> Any:
+        async def answered(*given: Any, **named: Any) -> Any:
+            await told.wait()
+            return await question(*given, **named)
+
+        return answered
+
+    for name in ("hear", "hear_trade"):
+        monkeypatch.setattr(trader, name, heard(getattr(trader, name)))
+    for name in ("find", "fills"):
+        monkeypatch.setattr(dialect, name, late(getattr(dialect, name)))
+    return told
 
 
 def _rests(fleet: Fleet, paper: Any) -> bool:
@@ -111,7 +144,7 @@ class Listener:
         self.heard: list[Any] = []
         self.looks = 0
 
-    def hear(self, said: Any) -> bool:
+    async def hear(self, said: Any) -> bool:
         self.heard.append(said)
         return True
 

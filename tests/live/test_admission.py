@@ -33,6 +33,12 @@ def refuse(sealed: Sealed, tmp_path: Path, **options: object) -> None:
         assert not (tmp_path / "j").exists()
 
 
+def refuse_started(sealed: Sealed, tmp_path: Path, **options: object) -> None:
+    """Start a run that is admitted, where nobody answers."""
+    settings = {"venue_url": NOWHERE, "trust": sealed.trust, "journal_path": tmp_path / "j", "patience": HASTE}
+    run_bundle(sealed.bundle.path, **settings, **options)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", ["rule.json", "golden/bars.csv", "golden/decisions.json", "manifest.json"])
 def test_one_altered_byte_is_refused(sealed: Sealed, tmp_path: Path, name: str) -> None:
     copy = tmp_path / sealed.bundle.path.name
@@ -83,6 +89,18 @@ def test_a_bundle_that_needs_more_than_this_runner_can_is_refused_by_name(
         refuse(sealed, tmp_path)
     monkeypatch.setattr(admission, "PROVIDES", frozenset(sealed.bundle.needs))
     assert admission.admit_bundle(sealed.bundle.path, "paper", trust=sealed.trust).digest == sealed.bundle.digest
+
+
+def test_a_bundle_whose_exits_the_exchange_cannot_hold_is_refused_and_the_choice_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRADELIB_API_PASSPHRASE", "tests")
+    protected = support.rule().replace(rebalance_band=None, exits=Exits(stop_loss=0.02))
+    sealed = seal(tmp_path, synthetic_bars(), decides=protected)
+    with pytest.raises(RunnerError, match=r"needs what bitget does not hold: stop_loss .*--emulate-exits"):
+        refuse(sealed, tmp_path, exchange="bitget")
+    with pytest.raises(RunnerError, match="does not answer for its markets"):
+        refuse_started(sealed, tmp_path, exchange="bitget", emulate_exits=True)
 
 
 def test_a_rule_that_goes_short_is_refused_before_it_trades(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.live.mirrors import GOLDEN as MIRRORED
+from tests.live.mirrors import market
 from tests.live.support import GOLDEN, HASTE, Sealed, read, seal, synthetic_bars, venue
 from tests.live.test_control import TOKENS, Served
 from tests.live.test_fleet import exchange, settings, trade
+from tests.live.test_policies import COUNT, bundle_of, paper
+from tradelib.bundle import Bundle
 from tradelib.bundle.trading.purse import Purse
 from tradelib.errors import RunnerError
 from tradelib.ledger import journal, open_journal
@@ -19,7 +25,9 @@ from tradelib.live.audited import PurseCheck
 from tradelib.live.fleet import Fleet
 from tradelib.live.journals import journal_path
 from tradelib.live.retired import Retired, retired_purse
-from tradelib.live.settings import ControlSettings
+from tradelib.live.settings import BundleSettings, ControlSettings
+from tradelib.live.summary import FleetSummary
+from tradelib.risk.exits import Distance, Exits, ScaleIn
 
 pytestmark = pytest.mark.integration
 
@@ -48,6 +56,97 @@ def test_the_next_bundle_is_given_what_the_last_one_left(two: tuple[Sealed, Seal
     assert read(tmp_path / "operations.sqlite", journal.LATCH) == []
     (told,) = [body for body in read(tmp_path / "operations.sqlite", journal.INCIDENT) if body["what"] == "retired"]
     assert f"holds {held:g}" in told["detail"]
+
+
+PYRAMID: dict[str, Any] = {"fraction": 0.3, "scale_in": ScaleIn(orders=2, step=Distance(value=6.0, unit="price"))}
+STOP: dict[str, Any] = {"exits": Exits(stop_loss=Distance(value=3.0, unit="price"))}
+
+
+FIRST = MIRRORED - 1
+"""The last golden bar of those markets."""
+
+
+class Folder:
+    """Two bundles of one market, one account, and runs of either or both."""
+
+    def __init__(self, sealed: Sealed, folder: Path, **policies: Any) -> None:
+        self.bars, self.sealed, self.folder = market(3, COUNT, silent=0.0), sealed, folder
+        self.first = bundle_of(sealed, self.bars, **policies)
+        self.second = replace(bundle_of(sealed, self.bars, exits=Exits(time_exit=6)), name="other", digest="d" * 64)
+        self.exchange = paper(self.first, self.bars)
+
+    def run(self, url: str, last: int, *bundles: Bundle) -> FleetSummary:
+        given = tuple(BundleSettings(path=Path(bundle.digest), share=0.4) for bundle in bundles)
+        told = settings([self.sealed], self.folder, url, (0.4,)).replace(bundles=given)
+        until = self.bars.index[last].isoformat()
+        return asyncio.run(Fleet(bundles, told, until=until, patience=HASTE, reconcile_seconds=0.0).run())
+
+    def until(self, url: str, true: Callable[[], bool], last: int, *bundles: Bundle) -> int:
+        """Run bar by bar until it is true; the last bar decided."""
+        while not true():
+            last += 1
+            assert last < COUNT - 10, "it never was"
+            assert self.run(url, last, *bundles).halted == {}
+        return last
+
+    def of_first(self, kind: str) -> list[dict[str, Any]]:
+        return read(journal_path(self.folder, self.first), kind)
+
+    def of_account(self, kind: str) -> list[dict[str, Any]]:
+        return read(self.folder / "operations.sqlite", kind)
+
+    def rests(self, side: str) -> list[str]:
+        """Orders of the first bundle that rest at the venue, and buy or sell."""
+        if not self.opened:
+            return []
+        ours = {body["client_order_id"] for body in self.of_first(journal.INTENT) if body["side"] == side}
+        return [one.client_order_id for one in self.exchange.open_orders() if one.client_order_id in ours]
+
+    @property
+    def opened(self) -> bool:
+        return journal_path(self.folder, self.first).exists()
+
+
+def test_an_entry_of_a_retired_bundle_is_cancelled_and_its_return_goes_on(sealed: Sealed, tmp_path: Path) -> None:
+    """Nobody would look after what it opened: it is withdrawn at the start, and nobody else is halted for it."""
+    it = Folder(sealed, tmp_path / "runner", **PYRAMID)
+    with venue(it.exchange) as served:
+        last = it.until(served.url, lambda: bool(it.rests("buy")), FIRST, it.first, it.second)
+        entries = it.rests("buy")
+        summary = it.run(served.url, last + 5, it.second)
+        assert (summary.halted, it.of_account(journal.LATCH)) == ({}, [])
+        assert it.rests("buy") == []
+        ended = {body["client_order_id"]: body["status"] for body in it.of_first(journal.ORDER)}
+        assert {ended[name] for name in entries} == {"canceled"}
+        reasons = {body["client_order_id"]: body["reason"] for body in it.of_first(journal.CANCEL)}
+        assert {reasons[name] for name in entries} == {"its bundle is traded no more"}
+        summary = it.run(served.url, last + 25, it.first, it.second)
+    assert (summary.halted, it.of_account(journal.LATCH), it.of_account(journal.FOREIGN)) == ({}, [], [])
+    assert it.of_first(journal.DECISION)[-1]["time"] == it.bars.index[last + 25].isoformat()
+    assert len(it.of_first(journal.BAR)) == len({body["time"] for body in it.of_first(journal.BAR)})
+
+
+def test_a_stop_of_a_retired_bundle_goes_on_protecting_and_its_fill_is_known(sealed: Sealed, tmp_path: Path) -> None:
+    """It stays at the venue and people are told; it fills while nobody trades its bundle, which is booked where it
+    belongs; when the bundle comes back it is flat and goes on."""
+    it = Folder(sealed, tmp_path / "runner", **STOP)
+    with venue(it.exchange) as served:
+        last = it.until(served.url, lambda: bool(it.rests("sell")), FIRST, it.first, it.second)
+        (stop,) = it.rests("sell")
+        before = len(it.of_first(journal.FILL))
+        last = it.until(served.url, lambda: not it.rests("sell"), last, it.second)
+        told = [body["detail"] for body in it.of_account(journal.INCIDENT) if body["what"] == "retired"]
+        assert any(
+            f"its order {stop} (sell" in detail and "rests at the venue and protects" in detail for detail in told
+        )
+        fills = it.of_first(journal.FILL)[before:]
+        assert {body["client_order_id"] for body in fills} == {stop}
+        assert it.of_first(journal.DECISION)[-1]["time"] < fills[0]["filled_at"]
+        summary = it.run(served.url, last + 8, it.first, it.second)
+    assert (summary.halted, it.of_account(journal.LATCH), it.of_account(journal.FOREIGN)) == ({}, [], [])
+    returned = [body for body in it.of_first(journal.EQUITY) if body["time"] >= it.bars.index[last].isoformat()]
+    assert returned[0]["position"] == 0.0
+    assert it.of_first(journal.DECISION)[-1]["time"] == it.bars.index[last + 8].isoformat()
 
 
 def test_a_retired_purse_is_what_its_journal_adds_up_to(tmp_path: Path) -> None:

@@ -318,7 +318,7 @@ def test_one_order_of_unknown_outcome_keeps_no_other_from_being_cancelled_and_is
 
 
 class Full:
-    def append(self, *_: object, **__: object) -> None:
+    async def write(self, *_: object, **__: object) -> None:
         raise LedgerError("the disk is full and nothing was written")
 
 

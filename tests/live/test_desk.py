@@ -305,14 +305,14 @@ def test_a_stream_may_repeat_reorder_and_lag_without_effect(path: Path) -> None:
             assert filled is not None
             trades = await at.desk.dialect.fills(at.client, at.symbol, order_id=placed.venue_order_id)
             part = {**filled, "status": "open", "filled": 1.0}
-            assert at.desk.hear(part) is not None
-            assert at.desk.hear(opened) is None, "older than what is known"
-            report = at.desk.hear(filled, trades)
+            assert await at.desk.hear(part) is not None
+            assert await at.desk.hear(opened) is None, "older than what is known"
+            report = await at.desk.hear(filled, trades)
             assert report is not None
             assert (report.state, report.quantity, report.price) == (OrderState.FILLED, 2.0, 97.5)
             for again in (filled, part, opened):
-                assert at.desk.hear(again, trades) is None
-            assert at.desk.hear({**filled, "clientOrderId": "somebody"}) is None
+                assert await at.desk.hear(again, trades) is None
+            assert await at.desk.hear({**filled, "clientOrderId": "somebody"}) is None
 
         floor.life(work)
         assert [body["status"] for body in floor.read(journal.ORDER)] == ["open", "partially_filled", "filled"]
@@ -326,8 +326,8 @@ def test_a_trade_that_is_told_after_the_end_is_booked(path: Path) -> None:
             placed = await at.desk.place(at.intend("0", "buy", "2", "limit", price="90"))
             ended = await at.desk.cancel(placed.client_order_id, "test")
             late = {"id": "77", "side": "buy", "amount": 0.5, "price": 90.0, "timestamp": 1_577_923_200_000}
-            assert [trade.quantity for trade in at.desk.book(ended.client_order_id, [late])] == [0.5]
-            assert at.desk.book(ended.client_order_id, [late]) == []
+            assert [trade.quantity for trade in await at.desk.book(ended.client_order_id, [late])] == [0.5]
+            assert await at.desk.book(ended.client_order_id, [late]) == []
             assert at.desk.order(ended.client_order_id).report.quantity == 0.5
             assert at.reports[-1].quantity == 0.5
 
@@ -344,7 +344,7 @@ def test_asking_and_listening_at_the_same_time_agree(path: Path) -> None:
             said = await at.desk.dialect.find(at.client, at.symbol, placed.client_order_id)
             task = asyncio.create_task(at.desk.cancel(placed.client_order_id, "test"))
             await asyncio.sleep(0)
-            at.desk.hear(said)
+            await at.desk.hear(said)
             assert (await task).state is OrderState.FILLED
 
         floor.life(work)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -36,6 +37,11 @@ WINDOW = 5_000
 def connected(url: str | None, name: str, mode: str = "paper", **options: Any) -> Any:
     """The client of an exchange, as the runner makes it."""
     return make_client(url, mode, KEY, SECRET, name, passphrase=PASSPHRASE, **options)
+
+
+def address(client: Any) -> str:
+    """Where a client's venue is."""
+    return "http://" + urlsplit(client.urls["api"]["public"]).netloc
 
 
 def venue(paper: PaperExchange, name: str) -> VenueThread:
@@ -425,6 +431,92 @@ def test_private_requests_of_kraken_go_out_one_after_another(sealed: Sealed, nam
         return max(going)
 
     assert talk(exchange(sealed), name, work) == most
+
+
+@pytest.mark.parametrize(("name", "most"), [("kraken", 1), ("binance", 2)])
+def test_a_second_client_with_the_same_key_takes_turns_with_the_first(sealed: Sealed, name: str, most: int) -> None:
+    """The streams have a client of their own, which asks for their token: its nonce must not overtake an order's."""
+    going = [0]
+
+    async def work(client: Any) -> None:
+        now = 0
+        other = connected(address(client), name, streams=True, beside=client)
+
+        def counted(fetch: Any) -> Any:
+            async def watched(*arguments: Any) -> Any:
+                nonlocal now
+                now += 1
+                going.append(now)
+                await asyncio.sleep(0.01)
+                try:
+                    return await fetch(*arguments)
+                finally:
+                    now -= 1
+
+            return watched
+
+        try:
+            await other.load_markets()
+            client.fetch, other.fetch = counted(client.fetch), counted(other.fetch)
+            await asyncio.gather(client.fetch_balance(), other.fetch_balance())
+        finally:
+            await other.close()
+
+    talk(exchange(sealed), name, work)
+    assert max(going) == most
+
+
+def kraken_candle(interval: int, opened: str, close: float) -> dict[str, Any]:
+    """One message of Kraken's `ohlc` channel."""
+    prices = dict.fromkeys(("open", "high", "low", "close"), close)
+    candle = {"symbol": SYMBOL, "interval": interval, "interval_begin": opened, "volume": 1.0, **prices}
+    return {"channel": "ohlc", "type": "update", "data": [candle]}
+
+
+def test_two_timeframes_of_a_market_are_two_streams_on_kraken(sealed: Sealed) -> None:
+    """ccxt 4.5.90 asks for Kraken's candles once per market: a bundle of hours would be told of minutes."""
+
+    async def work(client: Any) -> tuple[list[Any], list[int]]:
+        speaker = connected(address(client), "kraken", streams=True)
+        subscribed, waiting = [], {}
+
+        async def watch(_: str, name: str, request: dict[str, Any], __: str) -> Any:
+            subscribed.append(request["params"]["interval"])
+            waiting[name] = asyncio.get_running_loop().create_future()
+            return await waiting[name]
+
+        class Connection:
+            def resolve(self, found: Any, name: str) -> None:
+                if name in waiting:
+                    waiting.pop(name).set_result(found)
+
+        speaker.watch = watch
+        try:
+            minutes = asyncio.create_task(speaker.watch_ohlcv(SYMBOL, "1m"))
+            hours = asyncio.create_task(speaker.watch_ohlcv(SYMBOL, "1h"))
+            async with asyncio.timeout(5.0):
+                while len(waiting) < 2:
+                    await asyncio.sleep(0.001)
+            speaker.handle_message(Connection(), kraken_candle(1, "2026-01-01T10:07:00.000000Z", 7.0))
+            told = [await minutes]
+            assert not hours.done()
+            speaker.handle_message(Connection(), kraken_candle(60, "2026-01-01T10:00:00.000000Z", 60.0))
+            return [*told, await hours], subscribed
+        finally:
+            await speaker.close()
+
+    (minutes, hours), subscribed = talk(exchange(sealed), "kraken", work)
+    assert (subscribed, [row[4] for row in minutes], [row[4] for row in hours]) == ([1, 60], [7.0], [60.0])
+
+
+def test_bitgets_streams_have_the_days_of_utc_as_its_bars_over_rest_have() -> None:
+    """ccxt 4.5.90 asks REST for `1Dutc` and the stream for `candle1D`, whose days begin at 16:00 UTC."""
+    client = connected("http://127.0.0.1:1", "bitget", streams=True)
+    rest, streams = client.options["fetchOHLCV"]["timeframes"]["spot"], client.options["timeframes"]
+    assert {name: streams[name] for name in ("6h", "12h", "1d", "1w")} == {
+        name: rest[name] for name in ("6h", "12h", "1d", "1w")
+    }
+    assert streams["1h"] == "1H"
 
 
 @pytest.mark.parametrize("name", ["kraken", "bitget"])

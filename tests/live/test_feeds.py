@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.live.support import GOLDEN, HASTE, KEY, SECRET, SYMBOL, Sealed, exchange, read, synthetic_bars
+from tests.live.support import GOLDEN, SYMBOL, synthetic_bars
 from tests.live.test_bars import Tape
-from tests.venue.support import ask
-from tradelib.backtest.engine import replay
 from tradelib.data.bars import window
 from tradelib.errors import RunnerError
-from tradelib.ledger import journal
 from tradelib.live.bars import Bar, BarFeed
 from tradelib.live.breakers import Breakers, Trip
 from tradelib.live.feeds import AlignedPace, MarketData, StreamPace, Streams
-from tradelib.live.fleet import Fleet
-from tradelib.live.journals import journal_path
 from tradelib.live.patience import Insistence, Patience, Unanswered
-from tradelib.live.settings import BundleSettings, ControlSettings, FeedSettings, RunnerSettings
 from tradelib.live.watchdog import Watchdog
-from tradelib.venue import VenueThread
 
 MINUTE = 60_000
 Told = list[tuple[str, str]]
@@ -165,7 +157,9 @@ class Pro:
 
     def __init__(self) -> None:
         self.messages: asyncio.Queue[Any] = asyncio.Queue()
-        self.closed = 0
+        self.cut = 0
+        self.clients = {"wss://venue": self}
+        self.ohlcvs: dict[str, dict[str, list[Any]]] = {}
 
     async def watch_ohlcv(self, _: str, __: str) -> Any:
         message = await self.messages.get()
@@ -173,9 +167,13 @@ class Pro:
             raise message
         return message
 
+    def on_error(self, error: Exception) -> None:
+        """As a connection of ccxt that broke."""
+        self.cut += 1
+        self.messages.put_nowait(error)
+
     async def close(self) -> None:
-        self.closed += 1
-        self.messages.put_nowait(ConnectionError("closed by us"))
+        """For good."""
 
 
 def row(minute: int, close: float = 100.0) -> list[float]:
@@ -258,6 +256,23 @@ def test_a_connection_that_breaks_is_told_once_and_taken_up_again() -> None:
     streamed(work)
 
 
+def test_a_stream_that_fails_in_a_way_nobody_foresaw_is_told_and_begun_anew(caplog: pytest.LogCaptureFixture) -> None:
+    """A reply that is no list of rows: the task that watched ended with it, and nobody heard of it."""
+
+    async def work(client: Pro, streams: Streams, told: Told) -> None:
+        for message in ([row(2)], 42, 42, [row(3)], 42, [row(4)]):
+            client.messages.put_nowait(message)
+        await streams.wait_after("BTC/USDT", "1m", 3 * MINUTE, 30.0)
+        failed = [detail for what, detail in told if what == "stream failed"]
+        assert len(failed) == 3
+        assert "TypeError: 'int' object is not subscriptable (live/feeds.py:" in failed[0]
+        assert [what for what, _ in told if what != "stream failed"] == ["stream silent", "stream back"] * 2
+        assert not streams.is_silent("BTC/USDT", "1m")
+
+    streamed(work)
+    assert sum(record.exc_info is not None for record in caplog.records) == 2  # once for each row of failures
+
+
 def test_a_silent_stream_is_told_waited_for_no_longer_and_its_connection_cut() -> None:
     """ccxt waits on a silent stream for ever (ccxt#21885 and ANCHORS: a dead link takes minutes to show)."""
 
@@ -265,7 +280,7 @@ def test_a_silent_stream_is_told_waited_for_no_longer_and_its_connection_cut() -
         client.messages.put_nowait([row(2)])
         pace = StreamPace(streams, "1m", MINUTE, seconds=0.05)
         await pace.wait("BTC/USDT", Bar(*row(1)))  # returns although nothing came: the reader asks by itself
-        while not client.closed:
+        while not client.cut:
             await asyncio.sleep(0.01)
         assert streams.is_silent("BTC/USDT", "1m")
         assert told[0][0] == "stream silent"
@@ -289,42 +304,22 @@ def test_the_watchdog_hears_a_stream_that_talks() -> None:
     asyncio.run(run())
 
 
-@pytest.mark.integration
-def test_a_streamed_run_over_a_real_venue_equals_the_backtest(sealed: Sealed, tmp_path: Path) -> None:
-    """Real WebSocket, real REST: the venue's clock moves when a decision was told, the stream says that it did."""
-    last = GOLDEN + 12
-    paper = exchange(sealed, pace="manual")
-    with VenueThread(paper, key=KEY, secret=SECRET) as served:
-        settings = RunnerSettings(
-            venue=served.url,
-            folder=tmp_path,
-            bundles=(BundleSettings(path=sealed.bundle.path, share=0.5),),
-            control=ControlSettings(port=None),
-            feed=FeedSettings(kind="stream", poll_seconds=0.01),
-        )
+def test_what_came_between_two_questions_is_taken_and_not_only_with_the_next_message() -> None:
+    """ccxt wakes who waits at that moment; a message that follows at once finds nobody, and the client just keeps it.
 
-        def step(_: str, __: Any) -> None:
-            key = {"X-MBX-APIKEY": KEY}
-            moved = ask(served.port, "/venue/v1/step", {"ticks": 1}, method="POST", secret=SECRET, headers=key)
-            assert moved[0] == 200
+    In a quiet market the next message may be minutes away.
+    """
 
-        until = sealed.bars.index[last].isoformat()
-        fleet = Fleet([sealed.bundle], settings, until=until, patience=HASTE, on_progress=step)
-        summary = asyncio.run(fleet.run())
-    assert summary.decisions == 14
-    assert fleet.streams is not None
-    assert fleet.streams.checked > 3
-    terms = sealed.bundle.execution
-    result = replay(
-        sealed.bundle.rule,
-        sealed.bars.iloc[: last + 1],
-        costs=terms.costs,
-        market=terms.market,
-        cash=50_000.0,
-        start=sealed.bars.index[GOLDEN],
-    )
-    equities = read(journal_path(tmp_path, sealed.bundle), journal.EQUITY)
-    assert [row["equity"] for row in equities[1:]] == result.equity.tolist()
+    async def work(client: Pro, streams: Streams, _: Told) -> None:
+        client.ohlcvs = {"BTC/USDT": {"1m": [row(1), row(2, 100.5), row(3)]}}
+        client.messages.put_nowait([row(2, 100.5)])
+        await streams.wait_after("BTC/USDT", "1m", 2 * MINUTE, 30.0)
+        assert streams.prices("BTC/USDT", "1m", 0) == (3, [100.0, 100.5, 100.0])
+        client.messages.put_nowait([row(3)])
+        await streams.wait_price("BTC/USDT", "1m", 3)
+        assert streams.prices("BTC/USDT", "1m", 3) == (4, [100.0]), "what is known is not taken twice"
+
+    streamed(work)
 
 
 def test_no_source_is_no_market_data() -> None:

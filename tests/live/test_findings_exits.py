@@ -201,10 +201,11 @@ def test_an_exchange_is_refused_by_the_name_of_what_it_cannot_hold(sealed: Seale
     bundle = bundle_of(sealed, market(3, COUNT, silent=0.0), **ALL[policy])
     named = REFUSED.get(exchange, {}).get(policy)
     if named is None:
-        admit_exits(bundle, exchange)
+        assert admit_exits(bundle, exchange) == admit_exits(bundle, exchange, emulate=True) == ""
         return
     with pytest.raises(RunnerError, match=named):
         admit_exits(bundle, exchange)
+    assert named in admit_exits(bundle, exchange, emulate=True)
 
 
 @pytest.mark.slow

@@ -199,6 +199,41 @@ def test_a_resend_asks_again(path: Path) -> None:
         assert floor.exchange.orders == []
 
 
+@pytest.mark.parametrize("kind", ["market", "limit"])
+def test_an_order_that_was_given_up_is_not_sent_by_the_next_process(path: Path, kind: str) -> None:
+    """Given an intent that was given up (its cancel is durable) before it was sent, when the process ended there, then
+    the next one does not send it, though its bar is the newest."""
+    terms = {"price": "90"} if kind == "limit" else {}
+    with Floor(path) as floor:
+
+        async def work(at: Life) -> None:
+            intent = at.intend("0", "buy", "2", kind, **terms)
+            at.desk.take(intent)
+            await at.desk._write_cancels({intent.client_order_id: "overtaken by a fill"})
+
+        async def restart(at: Life) -> list[OrderReport]:
+            return await at.desk.resume(lambda _: True)
+
+        floor.life(work)
+        assert [report.state for report in floor.life(restart)] == [OrderState.EXPIRED]
+        assert floor.exchange.orders == []
+        assert floor.life(restart) == []
+
+
+def test_a_cancel_that_was_written_down_is_asked_for_by_the_next_process(path: Path) -> None:
+    with Floor(path) as floor:
+
+        async def work(at: Life) -> None:
+            placed = await at.desk.place(at.intend("0", "buy", "2", "limit", price="90"))
+            await at.desk._write_cancels({placed.client_order_id: "the plan changed"})
+
+        floor.life(work)
+        assert len(floor.exchange.open_orders()) == 1
+        floor.life(lambda at: at.desk.survey())
+        assert floor.exchange.open_orders() == []
+        assert floor.read(journal.ORDER)[-1]["status"] == "canceled"
+
+
 def test_an_order_that_is_at_the_venue_is_never_dropped_by_a_switch(path: Path) -> None:
     """The reply was lost, the order is there: the question finds it, whatever the switch says now."""
     with Floor(path, faults=FaultPlan.of(Fault("drop_after", on="place", times=1))) as floor:

@@ -340,6 +340,6 @@ def test_the_files_of_many_journals_are_made_room_for_or_refused_by_number(monke
     journals.room_for(50)
     assert told == []
     journals.room_for(200)
-    assert told == [(200 * 8 + 256, 4_096)]
-    with pytest.raises(RunnerError, match="1000 journals need 8256 open files, this system allows 4096"):
+    assert told == [(200 * 10 + 256, 4_096)]
+    with pytest.raises(RunnerError, match="1000 journals need 10256 open files, this system allows 4096"):
         journals.room_for(1_000)

@@ -77,3 +77,37 @@ def test_a_whole_paper_run_works_where_no_research_package_is_installed(sealed: 
     assert "ccxt" in told["modules"]
     assert not set(told["modules"]) & FORBIDDEN
     assert done.stderr == ""
+
+
+CLASSES = """
+import json, sys
+from tradelib.live.connection import make_client
+for name in ("binance", "kraken", "bitget"):
+    make_client("http://127.0.0.1:1", "paper", "k", "dGVzdA==", name, passphrase="p", streams=True)
+loaded = sum(name.startswith("ccxt.async_support.") and name.count(".") == 2 for name in sys.modules)
+import ccxt, ccxt.pro
+from ccxt.async_support import okx
+print(json.dumps({
+    "loaded": loaded,
+    "all": len(ccxt.exchanges),
+    "same": [ccxt.pro.NetworkError is ccxt.NetworkError, issubclass(ccxt.RequestTimeout, ccxt.NetworkError)],
+    "classes": [made.__mro__[1].__name__ for made in (okx, ccxt.async_support.kraken, ccxt.binance, ccxt.pro.okx)],
+    "pro": issubclass(ccxt.pro.bitget, ccxt.async_support.bitget),
+}))
+try:
+    ccxt.no_such_exchange
+except AttributeError as error:
+    print(error, file=sys.stderr)
+"""
+
+
+def test_a_client_loads_its_exchange_alone_and_the_rest_of_ccxt_is_there_when_it_is_asked_for() -> None:
+    """All of ccxt would be half of the runner's memory (`make bench`, w8)."""
+    done = subprocess.run([sys.executable, "-c", CLASSES], capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout)
+    assert told["loaded"] <= 3 + len(("base",))
+    assert told["all"] > 90
+    assert told["same"] == [True, True]
+    assert told["classes"] == ["Exchange", "Exchange", "Exchange", "okx"]
+    assert told["pro"]
+    assert "no_such_exchange" in done.stderr

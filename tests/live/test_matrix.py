@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.live.matrix import KINDS, Matrix, case_of, matrix
+from tests.live.matrix import KINDS, Matrix, case_of, guarded_bundle, matrix
 
 pytestmark = pytest.mark.integration
 
@@ -25,6 +25,28 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_killed_and_faulted_anywhere_it_ends_as_the_model(running: Matrix, seed: int) -> None:
     assert running.run(case_of(seed, ("desk",))) == []
+
+
+@pytest.fixture(scope="module")
+def holding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
+    """Of runners that hold exits themselves."""
+    folder = tmp_path_factory.mktemp("holding")
+    with matrix(folder, guarded=guarded_bundle(folder / "guarded")) as found:
+        yield found
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_exits_that_the_runner_holds_end_as_the_model(holding: Matrix, seed: int) -> None:
+    assert holding.run(case_of(seed, ("held",))) == []
+    assert holding.counts.checks["fired"] > 0
+
+
+@pytest.mark.slow
+def test_it_sees_a_held_order_that_is_fired_again(holding: Matrix) -> None:
+    """Killed right after the trigger, the order, or the answer: at some boundary the next process does not know."""
+    plant = "forgets that a held order was fired"
+    cases = [replace(case_of(4 * seed, ("held",)), plant=plant) for seed in range(16)]
+    assert any(holding.run(case) for case in cases)
 
 
 @pytest.mark.slow

@@ -120,11 +120,35 @@ def test_a_canary_that_fails_is_rolled_back_in_the_ledger_and_at_the_runner(stra
         assert share_of(log) == 0.0
     last = read(paths[1], journal.EQUITY)[-1]
     assert (last["position"], last["equity"]) == (0.0, pytest.approx(0.0, abs=1e-6))
-    adding = [one for one in read(paths[1], journal.REFUSAL) if one["rule"] == "withdrawn"]
-    assert all(one["quantity"] > 0.0 for one in adding)
+    with open_journal(paths[1], read_only=True) as log:
+        end = next(entry for entry in log.entries(journal.PURSE) if entry.body["share"] == 0.0).sequence
+        assert list(log.entries(journal.INTENT, after=end)) == []
+        assert len(list(log.entries(journal.DECISION, after=end))) > 3
     gained = -sum(one["quantity"] * one["price"] + one["fee"] for one in read(paths[1], journal.FILL))
     assert sum(body["cash"] for body in read(paths[1], journal.PURSE)) == pytest.approx(-gained, abs=1e-6)
     assert read(folder / "operations.sqlite", journal.RECONCILED) == []
+
+
+def test_nothing_but_exits_leaves_a_bundle_that_is_withdrawn_though_it_could_pay(
+    strategy: Strategy, tmp_path: Path
+) -> None:
+    """Given a bundle whose share is gone and whose purse is not emptied yet, when it goes on deciding, then what adds
+    to a position is refused by that name and what reduces it is sent."""
+    folder, a = tmp_path / "runner", strategy.a
+
+    async def withdrawn(fleet: Fleet) -> None:
+        fleet.shares._seats.clear()  # nobody empties its purse
+        fleet.seats[0].trader.withdrawn = True
+
+    with VenueThread(exchange([a]), key=KEY, secret=SECRET) as served:
+        steered([a], settings([a], folder, served.url, (1.0,)), 4, withdrawn, GOLDEN + 40)
+    with open_journal(journal_path(folder, a.bundle), read_only=True) as log:
+        refused = list(log.entries(journal.REFUSAL))
+        assert {entry.body["rule"] for entry in refused} == {"withdrawn"}
+        assert all(entry.body["quantity"] > 0.0 for entry in refused)
+        later = list(log.entries(journal.INTENT, after=refused[0].sequence))
+        assert later
+        assert all(entry.body.get("reduces") for entry in later)
 
 
 def test_a_word_is_written_once(strategy: Strategy, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.live.support import HASTE
 from tradelib.bundle.trading.bar import Bar
 from tradelib.live import trader as trader_module
 from tradelib.live.feeds import Streams
-from tradelib.live.patience import Insistence
+from tradelib.live.patience import Insistence, Unanswered
 from tradelib.live.sight import Sight
 from tradelib.live.trader import Trader
 
@@ -98,11 +98,55 @@ def test_between_two_polls_the_bar_tells_its_extremes() -> None:
     asyncio.run(main())
 
 
+def test_what_a_bar_met_after_the_last_look_is_told_when_it_has_closed() -> None:
+    """Recorded bars form unseen; of a stream it is what its updates left out; what was seen is not told again."""
+
+    async def main() -> None:
+        feed = Feed()
+        sight = sight_of(feed, None, polled=True)
+        feed.see(bar(2, 100.0))
+        sight.begin()
+        assert sight.passed([bar(2, 98.0, low=91.0, high=103.0)]) == [91.0, 103.0]
+        feed.last = bar(2, 98.0, low=91.0, high=103.0)
+        feed.see(Bar(3 * DAY, 97.0, 97.0, 97.0, 97.0, 0.0))
+        assert await sight.glance() == [97.0, 97.0, 97.0]
+        streams, feed = streams_of(), Feed()
+        streams.start([MARKET])
+        sight = sight_of(feed, streams)
+        show(streams, bar(2, 99.0))
+        await sight.glance()
+        show(streams, bar(2, 96.0), bar(2, 98.0))
+        assert sight.passed([bar(2, 98.0, low=93.0)]) == [93.0, 96.0, 98.0]
+        await streams.stop()
+
+    asyncio.run(main())
+
+
+def test_before_orders_leave_the_market_is_looked_at_and_one_that_does_not_answer_holds_nothing_up() -> None:
+    async def main() -> None:
+        feed = Feed()
+        sight = sight_of(feed, None)
+        feed.next = [bar(2, 98.0), bar(2, 97.0, low=92.0)]
+        await sight.glance()
+        assert await sight.brace() == [92.0, 97.0]
+        sight.begin()
+        assert await sight.glance() == [97.0], "what orders are placed in is not for them"
+
+        async def silent() -> None:
+            raise Unanswered("nobody")
+
+        feed.glance = silent  # type: ignore[method-assign]
+        assert await sight.brace() == []
+        assert await sight_of(feed, None, polled=True).brace() == []
+
+    asyncio.run(main())
+
+
 def idling(feed: Feed, streams: Streams | None, wait: Callable[[], Any]) -> tuple[Trader, list[float]]:
     """A trader that holds one order and waits for a bar of a day; the prices that the order is shown."""
     trader, shown = object.__new__(Trader), []
 
-    async def tick(_: str, bid: float, ask: float) -> None:
+    async def tick(_: str, bid: float, ask: float, *, gone: bool) -> None:
         assert bid == ask
         shown.append(bid)
 

@@ -363,7 +363,7 @@ def trades_that_are_told_again_do_not_stop_a_restart(path: Path) -> None:
                 await wake(at)
                 name = at.log.last(journal.INTENT).body["client_order_id"]  # type: ignore[union-attr]
                 trades = await at.desk.dialect.fills(at.client, at.symbol)
-                assert at.desk.book(name, [*trades, *trades]) == []
+                assert await at.desk.book(name, [*trades, *trades]) == []
 
             floor.life(again)
         one_order_of_two(floor)
@@ -379,7 +379,7 @@ def two_fills_under_one_trade_id_are_not_taken_for_one_in_silence(path: Path) ->
             placed = await at.desk.place(at.intend("0", "buy", "2", "limit", price="90"))
             half = {"id": "7", "side": "buy", "amount": 1.0, "price": 90.0, "timestamp": 1_577_923_200_000}
             half["fee"] = {"cost": 0.0, "currency": "USDT"}
-            assert len(at.desk.book(placed.client_order_id, [half, {**half, "amount": 0.5}])) == 1
+            assert len(await at.desk.book(placed.client_order_id, [half, {**half, "amount": 0.5}])) == 1
             floor.exchange.positions["BTC"] += 1.5
             floor.exchange.cash -= 135.0
             told = await at.reconciler.reconcile()
@@ -398,7 +398,7 @@ def a_fill_that_comes_before_its_order_is_known_is_neither_dropped_nor_a_phantom
         async def early(at: Life) -> None:
             intent = at.intend("tp1", "sell", "5", reduces=True)
             update = {"clientOrderId": intent.client_order_id, "id": "1", "status": "closed", "filled": 5.0}
-            assert at.desk.hear(update) is None
+            assert await at.desk.hear(update) is None
             report = await at.desk.execute(intent)
             assert (report.state, report.quantity) == (OrderState.FILLED, -5.0)
 

@@ -15,6 +15,7 @@ from tradelib.ledger.segments import SegmentedLedger, segment_files
 from tradelib.live.admission import admit_journal
 from tradelib.live.guardian import Guardian
 from tradelib.live.journals import journal_path
+from tradelib.live.latch import Latch, Scope
 from tradelib.live.settings import JournalSettings
 from tradelib.venue import VenueThread
 
@@ -59,6 +60,36 @@ def test_a_backup_that_was_made_while_trading_is_restored_and_traded_on(sealed: 
     for kind in KINDS:
         assert read(back, kind) == read(whole, kind), kind
     assert read(tmp_path / "lost" / "operations.sqlite", journal.BACKUP)
+
+
+def test_the_journal_of_operations_rotates_and_is_backed_up_whole(sealed: Sealed, tmp_path: Path) -> None:
+    """Given a halt in a file that was closed since, when a runner starts on the journal or on its restored backup, then
+    the halt holds."""
+    kept = JournalSettings(rotate_megabytes=0.001, backup=tmp_path / "backup", backup_hours=1e-9)
+    with VenueThread(exchange([sealed]), key=KEY, secret=SECRET) as served:
+        given = settings([sealed], tmp_path / "runner", served.url, (1.0,), journal=kept)
+        trade([sealed], given, LAST - 12)
+        with open_journal(given.operations_path) as log:
+            Latch(log).halt(Scope("account"), "anna", "looks odd")
+        before = entries(given.folder, sealed)
+        for stop in (LAST - 8, LAST - 4, LAST):
+            trade([sealed], given, stop, rotation_seconds=0.0)
+    assert len(segment_files(given.operations_path)) > 2
+    assert entries(given.folder, sealed) == before
+    assert read(journal_path(given.folder, sealed.bundle), journal.REFUSAL)
+    back = tmp_path / "restored" / "operations.sqlite"
+    restore_journal(tmp_path / "backup", back)
+    for path in (given.operations_path, back):
+        with open_journal(path) as log:
+            assert log.verify().ok
+            assert [halt.why for halt in Latch(log).halts] == ["looks odd"]
+    assert len(segment_files(back)) > 1
+
+
+def entries(folder: Path, sealed: Sealed) -> list[str]:
+    """Orders that add to a position."""
+    sent = read(journal_path(folder, sealed.bundle), journal.INTENT)
+    return [body["client_order_id"] for body in sent if not body.get("reduces", False)]
 
 
 def rotated(path: Path) -> None:

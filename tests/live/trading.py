@@ -25,6 +25,7 @@ from tradelib.ledger import Ledger, journal, open_journal
 from tradelib.live.connection import make_client, set_clock
 from tradelib.live.dialects import Dialect, dialect_of
 from tradelib.live.fills import FillBook
+from tradelib.live.held import HeldOrders
 from tradelib.live.intents import TERMINAL, Intent, OrderReport, OrderState
 from tradelib.live.orders import OrderDesk, WorkingOrder
 from tradelib.live.patience import Insistence, Patience, attempt
@@ -248,9 +249,11 @@ def plant(name: str) -> None:
         async def believe(self: OrderDesk, order: WorkingOrder) -> None:
             await attempt(self.dialect.cancel(self.client, order.intent.symbol, order.id))
             order.report = replace(order.report, state=OrderState.CANCELED)
-            self.note(order)
+            await self.note(order)
 
         OrderDesk._withdraw = believe  # type: ignore[method-assign]
+    elif name == "forgets that a held order was fired":
+        HeldOrders.has_fired = lambda self, intent: False  # type: ignore[method-assign]
     elif name == "books a trade as often as it is told":
         FillBook.fresh = lambda self, trades: list(trades)  # type: ignore[method-assign, assignment]
         FillBook.entries = lambda self, trades: [  # type: ignore[method-assign]

@@ -28,10 +28,12 @@ from tests.venue.dialects import (
     serve,
 )
 from tests.venue.support import FIRST
+from tests.venue.support import exchange as days
 from tradelib.errors import VenueError
 from tradelib.live.dialects import Placement, VenueReply, dialect_of
 from tradelib.venue import PaperExchange, VenueMarket
 from tradelib.venue.bitget import BitgetDialect
+from tradelib.venue.bitget_streams import BitgetStream
 from tradelib.venue.dialect import Credentials, Dialect, Request
 from tradelib.venue.kraken import KrakenDialect, bare, dressed
 from tradelib.venue.orders import Reason, Refusal
@@ -525,6 +527,19 @@ async def until(reached: Callable[[], bool]) -> None:
         assert time.monotonic() < end, "waited for nothing"
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(("channel", "answer"), [("candle1Dutc", "subscribe"), ("candle1D", "error")])
+def test_bitgets_days_of_hong_kong_are_not_those_of_the_venue(channel: str, answer: str) -> None:
+    """ "Candlestick Channel" and "Get Candlestick Data": `candle1D` and `1day` begin at 16:00 UTC."""
+    stream = BitgetStream(days(), None)
+    wanted = {"instType": "SPOT", "channel": channel, "instId": "SPXUSDT"}
+    first, *_ = stream.received(json.dumps({"op": "subscribe", "args": [wanted]}), now())
+    assert json.loads(first)["event"] == answer
+    dialect = BitgetDialect(days(), CREDENTIALS)
+    asked = {"symbol": "SPXUSDT", "granularity": {"candle1D": "1day", "candle1Dutc": "1Dutc"}[channel]}
+    said = Wire(dialect).ask(bitget("GET", "spot/market/candles", asked))
+    assert said["code"] == {"subscribe": "00000", "error": "40020"}[answer]
 
 
 @pytest.mark.parametrize("name", NAMES)

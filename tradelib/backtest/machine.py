@@ -639,8 +639,10 @@ def advance(
         waits = counts[book.QUEUED] == 0 and counts[book.SCRIPTED] == script.shape[0] and assets[0, book.TIMED] == 0.0
         if glides and t >= first and waits:
             begin = t
-            t = ride(m, tape, line, equities, t, first, stop, drifts)
-            t = glide(m, tape, line, equities, t, first, stop, drifts) if t == begin else t
+            if assets[0, book.MOVING] == 1.0:
+                t = ride(m, tape, line, equities, t, first, stop, drifts)
+            if t == begin:
+                t = glide(m, tape, line, equities, t, first, stop, drifts)
             if t == stop:
                 break
         if counts[book.ORDERS] + counts[book.ENTRIES] + counts[book.FILLS] != rows:

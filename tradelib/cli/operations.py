@@ -48,6 +48,9 @@ def venue(
     timeframe: Annotated[
         str | None, typer.Option(help="Bars to make of --live data, or of files of trades or order-book events.")
     ] = None,
+    tick_by_tick: Annotated[
+        bool, typer.Option("--tick-by-tick", help="Stop the clock at every recorded trade or order-book event.")
+    ] = False,
 ) -> None:
     """Serve recorded bars, trades or books, or live public data, as a paper exchange on this machine.
 
@@ -67,6 +70,7 @@ def venue(
         state=state,
         live=live,
         timeframe=timeframe,
+        tick_by_tick=tick_by_tick,
         port=port,
         cash=cash,
         fee_rate=fee_rate,
@@ -97,6 +101,13 @@ def run(
     shutdown: Annotated[
         str, typer.Option(help="At Ctrl-C: keep orders and position, cancel orders, or flatten the position too.")
     ] = "keep",
+    emulate_exits: Annotated[
+        bool,
+        typer.Option(
+            "--emulate-exits",
+            help="The runner itself holds stops and targets that the exchange cannot: no protection while it is down.",
+        ),
+    ] = False,
     confirm_live: Annotated[bool, typer.Option("--confirm-live", help="Yes, this trades real money.")] = False,
     log: Annotated[str, typer.Option(help="plain, json (one object per line), or off; to stderr.")] = "plain",
     quiet: Annotated[bool, typer.Option("--quiet", help="No line per order.")] = False,
@@ -123,6 +134,8 @@ def run(
         raise RunnerError("name one bundle, or --settings FILE for several: tradelib run --help shows both")
     if log not in ("plain", "json", "off"):
         raise RunnerError(f"there is no log {log!r}: use plain, json or off")
+    if settings is not None and emulate_exits:
+        raise RunnerError("--emulate-exits is chosen for each bundle in the settings: emulate_exits = true there")
     pipe = None if log == "off" else configure_logging("INFO", as_json=log == "json")
     try:
         if settings is not None:
@@ -136,6 +149,7 @@ def run(
                 "until": until,
             }
             options |= {"poll_seconds": poll_seconds, "shutdown": shutdown, "confirm_live": confirm_live}
+            options["emulate_exits"] = emulate_exits
             stopped = _run_bundle(bundle, options, quiet, as_json)
     finally:
         if pipe is not None:

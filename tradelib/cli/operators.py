@@ -79,6 +79,9 @@ def status(url: Url = None, as_json: AsJson = False) -> None:
     problems = [f"{_trader(trader)}: {trader['problem']}" for trader in found["traders"] if trader["problem"]]
     for problem in [*found["problems"], *problems]:
         say(f"PROBLEM {problem}")
+    for trader in found["traders"]:
+        for order in trader["held"]:
+            say(f"HELD BY THE RUNNER {_trader(trader)}: {order}; it does nothing while the runner is down")
     for key in found["open_alerts"]:
         say(f"ALERT {key}, not acknowledged: tradelib acknowledge --why ...")
     tabulate(["trader", "last_bar", "position", "equity", "orders"], [_trader_row(each) for each in found["traders"]])
@@ -91,7 +94,8 @@ def _trader(trader: dict[str, Any]) -> str:
 def _trader_row(trader: dict[str, Any]) -> list[Any]:
     equity = None if trader["equity"] is None else f"{trader['equity']:,.2f}"
     unknown = f", {trader['unknown_orders']} unknown" if trader["unknown_orders"] else ""
-    orders = f"{trader['open_orders']} open{unknown}"
+    held = f", {len(trader['held'])} held by the runner" if trader["held"] else ""
+    orders = f"{trader['open_orders']} open{held}{unknown}"
     return [_trader(trader), _minute(trader["last_bar"]), _number(trader["position"]), equity, orders]
 
 

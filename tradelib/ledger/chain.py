@@ -350,6 +350,13 @@ class Ledger:
             found = connection.execute(f"SELECT * FROM entry {where} ORDER BY sequence DESC LIMIT 1", values).fetchone()
         return None if found is None else _entry(_Row(*found))
 
+    def newest(self, kind: str, count: int) -> list[Entry]:
+        """The last `count` entries of `kind`, oldest first; no others are read."""
+        query = "SELECT * FROM entry WHERE kind = ? ORDER BY sequence DESC LIMIT ?"
+        with self._database() as connection:
+            found = connection.execute(query, (kind, count)).fetchall()
+        return [_entry(_Row(*row)) for row in reversed(found)]
+
     def get(self, key: str) -> Entry | None:
         """The entry written under `key`, or None."""
         with self._database() as connection:

@@ -9,6 +9,10 @@ the venue's answer is known. An intent without a final order is an unknown outco
 before it is asked for, too. What an order traded is the sum of its `fill` entries, one for each trade of the venue;
 `order` entries say how it stands, and repeat the sum.
 
+A journal grows for years, and a restart reads its end only: a `checkpoint` tells what of everything before it is not
+over (`checkpoint`), so `unresolved`, `incomplete`, `grouped` and `open_instructions` read that and what came after. A
+journal without one (of an older version) is read whole.
+
 Every entry may carry more fields than the vocabulary asks for: an `intent` of a limit order its `price`, a final
 `order` its `filled_at`. Readers must not rely on them: journals of older versions do not have them.
 """
@@ -16,7 +20,7 @@ Every entry may carry more fields than the vocabulary asks for: an `intent` of a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -33,6 +37,7 @@ __all__ = [
     "BAR",
     "BASELINE",
     "CANCEL",
+    "CHECKPOINT",
     "CONFIG",
     "DECISION",
     "ENDING",
@@ -62,17 +67,21 @@ __all__ = [
     "TRIGGER",
     "VOCABULARY",
     "WORKING_STATUSES",
+    "bar_count",
     "bars",
     "bodies",
     "cancels",
+    "checkpoint",
     "decisions",
     "entry_key",
     "equities",
     "fills",
+    "grouped",
     "halts",
     "incomplete",
     "intents",
     "latches",
+    "open_instructions",
     "open_journal",
     "orders",
     "record",
@@ -111,6 +120,7 @@ CONFIG = "config"
 PURSE = "purse"
 SHARES = "shares"
 SNAPSHOT = "snapshot"
+CHECKPOINT = "checkpoint"
 INCIDENT = "incident"
 SEGMENT = "segment"
 BACKUP = "backup"
@@ -187,6 +197,9 @@ VOCABULARY: Mapping[str, frozenset[str]] = {
     SHARES: frozenset({"shares", "by", "reason"}),
     # What a trader's book remembers right after the close of `time`: a restart goes on from there.
     SNAPSHOT: frozenset({"time", "state"}),
+    # What of the entries up to the sequence `after` is not over: `open` intents and the `members` of their groups,
+    # `incomplete` final orders (client order ids), `tickets` (keys of instructions); `bars`: how many there were.
+    CHECKPOINT: frozenset({"after", "bars", "open", "members", "incomplete", "tickets"}),
     # The limits of the account after the close of the bar that opened at `time`: a restart goes on from there.
     LIMITS: frozenset({"time", "state"}),
     # Positions of a scope are to be closed; a restart goes on with it until an entry says that it is `done`.
@@ -215,6 +228,8 @@ _KEYS = {
     FOREIGN: "foreign:{symbol}:{venue_order_id}:{trade_id}",
     SEGMENT: "segment:{number}",
 }
+
+_NO_MARK: Mapping[str, Any] = {"bars": 0, "open": (), "members": (), "incomplete": (), "tickets": ()}
 
 
 def open_journal(
@@ -250,9 +265,9 @@ def record(journal: Ledger, kind: str, /, **body: Any) -> Entry:
     return journal.append(kind, body, entry_key(kind, body))
 
 
-def bodies(journal: Ledger, kind: str) -> list[dict[str, Any]]:
-    """The bodies of all entries of `kind`, oldest first."""
-    return [entry.body for entry in journal.entries(kind)]
+def bodies(journal: Ledger, kind: str, after: int = 0) -> list[dict[str, Any]]:
+    """The bodies of all entries of `kind` after a sequence, oldest first."""
+    return [entry.body for entry in journal.entries(kind, after)]
 
 
 def starts(journal: Ledger) -> list[dict[str, Any]]:
@@ -319,10 +334,10 @@ def latches(journal: Ledger) -> dict[tuple[str, str], dict[str, Any]]:
     return {place: next(reversed(holding.values()), lifted.get(place, {})) for place, holding in found.items()}
 
 
-def standing(journal: Ledger) -> dict[str, dict[str, Any]]:
+def standing(journal: Ledger, after: int = 0) -> dict[str, dict[str, Any]]:
     """How each order stands, by client order id: its final entry if there is one, else the newest."""
     newest: dict[str, dict[str, Any]] = {}
-    for order in orders(journal):
+    for order in bodies(journal, ORDER, after):
         if newest.get(order["client_order_id"], {}).get("status") not in FINAL_STATUSES:
             newest[order["client_order_id"]] = order
     return newest
@@ -351,15 +366,71 @@ def incomplete(journal: Ledger) -> list[dict[str, Any]]:
 
     Written as decimals: 0.1 and 0.2 make 0.3.
     """
+    mark, after = _mark(journal)
+    early = [fill for name in (*mark["open"], *mark["incomplete"]) for fill in journal.starting(f"fill:{name}:")]
     filled: dict[str, Decimal] = {}
-    for fill in fills(journal):
-        name = fill["client_order_id"]
-        filled[name] = filled.get(name, Decimal(0)) + Decimal(repr(fill["quantity"]))
-    final = [order for order in orders(journal) if order["status"] in FINAL_STATUSES and order["quantity"]]
+    for fill in (*(one for one in early if one.sequence <= after), *journal.entries(FILL, after)):
+        name = fill.body["client_order_id"]
+        filled[name] = filled.get(name, Decimal(0)) + Decimal(repr(fill.body["quantity"]))
+    known = (standing_of(journal, name) for name in mark["incomplete"])
+    told = [*(order for order in known if order is not None), *bodies(journal, ORDER, after)]
+    final = [order for order in told if order["status"] in FINAL_STATUSES and order["quantity"]]
     return [one for one in final if abs(float(filled.get(one["client_order_id"], Decimal(0)))) < abs(one["quantity"])]
 
 
 def unresolved(journal: Ledger) -> list[dict[str, Any]]:
     """Intents whose outcome is not final: sent or not, filled or not, nobody wrote it down. Ask the venue."""
-    final = {order["client_order_id"] for order in orders(journal) if order["status"] in FINAL_STATUSES}
-    return [intent for intent in intents(journal) if intent["client_order_id"] not in final]
+    mark, after = _mark(journal)
+    told = bodies(journal, ORDER, after)
+    final = {order["client_order_id"] for order in told if order["status"] in FINAL_STATUSES}
+    return [one for one in _intents_since(journal, mark["open"], after) if one["client_order_id"] not in final]
+
+
+def grouped(journal: Ledger, groups: Collection[str]) -> list[dict[str, Any]]:
+    """The intents of groups of which something is still `unresolved`, all of them: final ones too."""
+    if not groups:
+        return []
+    mark, after = _mark(journal)
+    return [one for one in _intents_since(journal, mark["members"], after) if one.get("group") in groups]
+
+
+def open_instructions(journal: Ledger) -> list[Entry]:
+    """The instructions that are worked by a ticket and have no `ending`, oldest first."""
+    mark, after = _mark(journal)
+    over = {entry_key(INSTRUCTION, body) for body in bodies(journal, ENDING, after)}
+    kept = (journal.get(key) for key in mark["tickets"])
+    found = {entry.key: entry for entry in (*kept, *journal.entries(INSTRUCTION, after)) if entry is not None}
+    return [entry for key, entry in found.items() if "ticket" in entry.body and key not in over]
+
+
+def bar_count(journal: Ledger) -> int:
+    """How many bars were journalled; without a checkpoint the index is counted, and no entry is read."""
+    mark, after = _mark(journal)
+    return int(mark["bars"]) + len(bodies(journal, BAR, after)) if after else journal.count(BAR)
+
+
+def checkpoint(journal: Ledger) -> dict[str, Any]:
+    """The body of a checkpoint of everything up to now. Nobody may write the journal meanwhile."""
+    left = unresolved(journal)
+    groups = {one["group"] for one in left if one.get("group") is not None}
+    return {
+        "after": journal.head()[0],
+        "bars": bar_count(journal),
+        "open": [one["client_order_id"] for one in left],
+        "members": [one["client_order_id"] for one in grouped(journal, groups)],
+        "incomplete": list(dict.fromkeys(one["client_order_id"] for one in incomplete(journal))),
+        "tickets": [entry.key for entry in open_instructions(journal)],
+    }
+
+
+def _mark(journal: Ledger) -> tuple[Mapping[str, Any], int]:
+    """The newest checkpoint and the sequence up to which it tells."""
+    entry = journal.last(CHECKPOINT)
+    return (_NO_MARK, 0) if entry is None else (entry.body, int(entry.body["after"]))
+
+
+def _intents_since(journal: Ledger, names: Iterable[str], after: int) -> list[dict[str, Any]]:
+    """These intents and all after a sequence, each once."""
+    kept = (journal.get(f"intent:{name}") for name in names)
+    told = (entry.body for entry in (*kept, *journal.entries(INTENT, after)) if entry is not None)
+    return list({body["client_order_id"]: body for body in told}.values())

@@ -152,6 +152,17 @@ class SegmentedLedger(Ledger):
         found = super().last(kind)
         return self._placed(found) if found is not None else self._in_older(lambda ledger: ledger.last(kind))
 
+    def newest(self, kind: str, count: int) -> list[Entry]:
+        """The last `count` entries of `kind`, oldest first; no others are read."""
+        self._follow()
+        found = [self._placed(entry) for entry in super().newest(kind, count)]
+        for ledger in reversed(self._older):
+            if len(found) >= count:
+                break
+            offset, missing = self._offset_of(ledger), count - len(found)
+            found = [replace(one, sequence=one.sequence + offset) for one in ledger.newest(kind, missing)] + found
+        return found
+
     def get(self, key: str) -> Entry | None:
         """The entry written under `key`, or None."""
         self._follow()

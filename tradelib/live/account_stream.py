@@ -40,7 +40,7 @@ class AccountStream:
         )
 
     async def _watch(
-        self, name: str, question: Callable[[], Awaitable[list[Any]]], take: Callable[[dict[str, Any]], bool]
+        self, name: str, question: Callable[[], Awaitable[list[Any]]], take: Callable[[dict[str, Any]], Awaitable[bool]]
     ) -> None:
         failed = 0
         while True:
@@ -53,13 +53,14 @@ class AccountStream:
             if failed:
                 failed = 0
                 self._find(name)
-            self.heard += sum(take(said) for said in answer if isinstance(said, dict))
+            for said in answer:
+                self.heard += isinstance(said, dict) and await take(said)
 
-    def _take_order(self, said: dict[str, Any]) -> bool:
-        return any(trader.hear(said) for trader in self._traders_of(said))
+    async def _take_order(self, said: dict[str, Any]) -> bool:
+        return any([await trader.hear(said) for trader in self._traders_of(said)])
 
-    def _take_trade(self, said: dict[str, Any]) -> bool:
-        return any(trader.hear_trade(said) for trader in self._traders_of(said))
+    async def _take_trade(self, said: dict[str, Any]) -> bool:
+        return any([await trader.hear_trade(said) for trader in self._traders_of(said)])
 
     def _traders_of(self, said: dict[str, Any]) -> list[Trader]:
         return [trader for trader in self._traders() if trader.started and trader.symbol == said.get("symbol")]

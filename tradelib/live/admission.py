@@ -20,7 +20,7 @@ from tradelib.ledger.segments import SegmentedLedger
 from tradelib.live.connection import MODES, credentials_from_environment
 from tradelib.live.dialects import dialect_of
 
-__all__ = ["PROVIDES", "account_lock", "admit_bundle", "admit_exits", "admit_journal", "locked"]
+__all__ = ["PROVIDES", "account_lock", "admit_bundle", "admit_exits", "admit_journal", "locked", "unheld_exits"]
 
 
 def admit_bundle(
@@ -47,12 +47,30 @@ def admit_bundle(
     return bundle
 
 
-def admit_exits(bundle: Bundle, exchange: str) -> None:
-    """Refuse (`RunnerError`) exits and entries that `exchange` cannot hold itself, each by its name.
+def admit_exits(bundle: Bundle, exchange: str, *, emulate: bool = False, looks: str = "as often as it polls") -> str:
+    """What the runner has to hold itself, because `exchange` does not, and what that means; "" where it is nothing.
 
-    What the runner would have to hold instead sees the market only where the runner looks: it is not what was
-    researched, and it protects nothing while the runner is not there.
+    Without `emulate` that is refused (`RunnerError`), each by its name: such an order sees the market only where the
+    runner looks (`looks` says how often), and it does nothing while the runner is not there.
     """
+    told = unheld_exits(bundle, exchange)
+    if not told:
+        return ""
+    stops = "stop" in dialect_of(exchange).order_kinds
+    away = f"the stop rests at {exchange}, the targets wait" if stops else "nothing protects the position"
+    means = f"it looks at the price {looks}; a stop that is met is sold at what the market then gives; while the "
+    means += f"runner is down {away}"
+    if emulate:
+        return f"the runner itself holds what {exchange} does not: {'; '.join(told)}: {means}"
+    raise RunnerError(
+        f"this bundle's rule needs what {exchange} does not hold: {'; '.join(told)}. Trade it on an exchange that "
+        "does, or seal it without, or let the runner hold these orders itself: --emulate-exits, in settings "
+        f"emulate_exits = true for the bundle. That means: {means}"
+    )
+
+
+def unheld_exits(bundle: Bundle, exchange: str) -> tuple[str, ...]:
+    """The exits and entries of a bundle that `exchange` cannot hold itself, each with the reason."""
     dialect, exits, scale_in = dialect_of(exchange), bundle.rule.exits, bundle.rule.scale_in
     stops = [name for name in ("stop_loss", "trailing_stop", "break_even") if getattr(exits, name, None) is not None]
     told = []
@@ -62,11 +80,7 @@ def admit_exits(bundle: Bundle, exchange: str) -> None:
             told.append("scale_in with the move (it holds no stops under an order's own id)")
     elif stops and exits is not None and exits.take_profit and not dialect.holds_oco:
         told.append(f"take_profit beside {' and '.join(stops)} (it takes one offer for one holding, and no OCO pairs)")
-    if told:
-        raise RunnerError(
-            f"this bundle's rule needs what {exchange} does not hold: {'; '.join(told)}. Trade it on an exchange that "
-            "does, or seal it without"
-        )
+    return tuple(told)
 
 
 def admit_journal(log: Ledger, bundle: Bundle, mode: str) -> None:

@@ -113,6 +113,16 @@ class History:
         self._times[self._end], self._values[self._end] = bar.milliseconds, bar[1:]
         self._end, self.count = self._end + 1, self.count + 1
 
+    def skip_to(self, bars: Sequence[Bar], count: int, symbol: str) -> None:
+        """Go on from `bars`, of which the last is number `count` since the first golden one; nothing before is kept."""
+        for before, bar in pairwise(bars):
+            self.check_step(before, bar, symbol)
+        room = max(len(self._times), len(bars) + self.window.block)
+        self._times, self._values = np.empty(room, np.int64), np.empty((room, len(COLUMNS)))
+        for row, bar in enumerate(bars):
+            self._times[row], self._values[row] = bar.milliseconds, bar[1:]
+        self._begin, self._end, self.count = 0, len(bars), count
+
     def check_step(self, before: Bar, bar: Bar, symbol: str) -> None:
         """Strictly later; on a market that never closes exactly one interval later."""
         step = bar.milliseconds - before.milliseconds
@@ -183,8 +193,19 @@ class BarFeed:
         """What a decision on the newest bar sees, as bars (a copy)."""
         return self.kept.frame()
 
-    def resume(self, bars: Sequence[Bar]) -> None:
-        """Take the bars that an earlier run wrote down; `start` compares them with the venue's."""
+    @property
+    def most(self) -> int:
+        """Bars that a decision may see, at most."""
+        return self.kept.window.minimum + self.kept.window.block
+
+    def resume(self, bars: Sequence[Bar], count: int | None = None) -> None:
+        """Take the bars that an earlier run wrote down; `start` compares them with the venue's.
+
+        count: how many it wrote down after the golden ones, where `bars` are only the newest `most` of them.
+        """
+        if count is not None and count > len(bars):
+            self.kept.skip_to(bars, self.kept.count + count, self.symbol)
+            return
         for bar in bars:
             if bar.milliseconds > self.last.milliseconds:
                 self.kept.append(bar, self.symbol)

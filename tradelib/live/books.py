@@ -6,6 +6,9 @@ which steps the engine: it goes on from its newest snapshot, and is told what ca
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 from tradelib.bundle import Bundle
 from tradelib.bundle.trading.instructions import Fill
 from tradelib.bundle.trading.mirror import Mirror
@@ -14,6 +17,25 @@ from tradelib.bundle.trading.retelling import Retelling, fill_of, new_book, told
 from tradelib.ledger import Ledger, journal
 
 __all__ = ["open_book"]
+
+
+class _Intents(Mapping[str, Mapping[str, Any]]):
+    """The journal's intents by client order id, each read when it is asked for."""
+
+    def __init__(self, log: Ledger) -> None:
+        self._log = log
+
+    def __getitem__(self, client_order_id: str) -> Mapping[str, Any]:
+        entry = self._log.get(f"intent:{client_order_id}")
+        if entry is None:
+            raise KeyError(client_order_id)
+        return entry.body
+
+    def __iter__(self) -> Iterator[str]:
+        return (body["client_order_id"] for body in journal.intents(self._log))
+
+    def __len__(self) -> int:
+        return self._log.count(journal.INTENT)
 
 
 def open_book(bundle: Bundle, log: Ledger) -> Book:
@@ -46,9 +68,8 @@ def _mirror(bundle: Bundle, log: Ledger) -> Book:
         given = next(iter(log.entries(journal.PURSE)))
         book = new_book(bundle, given.body["cash"], given.body["position"])
         after = given.sequence
-    intents = {body["client_order_id"]: body for body in journal.intents(log)}
     decisions = told_decisions(log.entries(journal.DECISION, after=after))
-    telling = Retelling(bundle, book, intents, decisions, begun=snapshot is not None)
+    telling = Retelling(bundle, book, _Intents(log), decisions, begun=snapshot is not None)
     for entry in log.entries(after=after):
         telling.tell(entry)
     telling.flush()

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from tradelib.errors import LedgerError, RunnerError
 from tradelib.ledger import journal
-from tradelib.live.connection import describe_error
 from tradelib.live.intents import OrderReport
 from tradelib.live.latch import Halt, Scope
+from tradelib.live.mishaps import explain
 from tradelib.live.operations import Operations
 from tradelib.live.patience import Failure, attempt
 from tradelib.live.settings import Policy
@@ -71,7 +71,7 @@ class Closing:
         reason = f"halted by {halt.who}: {halt.why}"
         answers = await asyncio.gather(*(attempt(seat.trader.withdraw_entries(reason)) for seat in seats))
         for seat, answer in zip(seats, answers, strict=True):
-            why = describe_error(answer.error) if isinstance(answer, Failure) else ""
+            why = explain(answer.error) if isinstance(answer, Failure) else ""
             if why and self._resting.get(seat.name) != why:
                 self._shout("entries rest", f"{seat.name} is halted and could not withdraw its entries: {why}")
             self._resting[seat.name] = why
@@ -195,7 +195,7 @@ class Closing:
             if task in late:
                 left[name] = f"not done within {seconds:g} s; the next start asks what became of it"
             elif error is not None:
-                left[name] = describe_error(error)
+                left[name] = explain(error)
             else:
                 sent[name] = [f"{report.client_order_id} {report.state.value}" for report in task.result()]
         return Outcome(sent, left)

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from tradelib.errors import RunnerError, TradelibError
 from tradelib.live.dialects import DIALECTS, Dialect, VenueReply, Verdict, dialect_of
+from tradelib.live.exchanges import client_class
 
 __all__ = [
     "CLOCK_REFUSAL",
@@ -36,6 +37,7 @@ __all__ = [
     "assert_hosts",
     "check_host",
     "credentials_from_environment",
+    "cut",
     "describe_error",
     "make_client",
     "set_clock",
@@ -88,6 +90,7 @@ def make_client(
     *,
     passphrase: str = "",
     streams: bool = False,
+    beside: Any = None,
     receive_window_ms: int = 5_000,
     request_timeout_ms: int = 10_000,
 ) -> Any:
@@ -95,7 +98,8 @@ def make_client(
 
     paper: every API address of the client is moved to `venue_url`, which must be a loopback address. live: the
     addresses stay the exchange's own (others that ccxt ships are removed); `venue_url` is None or one of them. streams:
-    the client of ccxt.pro, which also speaks WebSocket. `receive_window_ms` is how long the venue may still accept a
+    the client of ccxt.pro, which also speaks WebSocket. beside: a client with the same key, which takes turns with this
+    one where the venue wants rising nonces. `receive_window_ms` is how long the venue may still accept a
     signed request, `request_timeout_ms` how long one request may take. Raises `RunnerError`.
     """
     if mode not in MODES:
@@ -104,8 +108,7 @@ def make_client(
     if dialect.needs_passphrase and not passphrase:
         raise RunnerError(f"{exchange} asks for a passphrase besides key and secret: set {PASSPHRASE_VARIABLE}")
     target = _venue_address(venue_url, mode, exchange)
-    factory = getattr(importlib.import_module("ccxt.pro" if streams else "ccxt.async_support"), exchange)
-    client = factory(
+    client = client_class(exchange, streams=streams)(
         {
             "apiKey": key,
             "secret": secret,
@@ -119,7 +122,7 @@ def make_client(
     whole = _written_out(client.urls["api"], client)
     client.urls["api"] = _moved(whole, target) if mode == "paper" else _own(whole, exchange)
     assert_hosts(client, mode, exchange)
-    return _guarded(client, mode, dialect)
+    return _guarded(client, mode, dialect, beside)
 
 
 def check_host(url: str, mode: str, exchange: str = "binance") -> None:
@@ -170,6 +173,15 @@ def _said(reply: VenueReply) -> str:
         return f"HTTP {reply.status}"
     message = reply.message or ""
     return message if message.startswith(str(reply.code)) else f"{reply.code} {message}"
+
+
+def cut(client: Any) -> None:
+    """Break the WebSockets of a client off: who waits on one fails, and the next question opens another.
+
+    ccxt's `close` cancels who waits instead, and refuses requests afterwards, that for a stream's token among them.
+    """
+    for connection in list((client.clients or {}).values()):
+        connection.on_error(ConnectionError("cut: it was silent"))
 
 
 async def set_clock(client: Any) -> None:
@@ -244,7 +256,7 @@ def _is_own(url: str, exchange: str) -> bool:
     return parts.scheme in ("https", "wss") and parts.hostname in PRODUCTION_HOSTS[exchange]
 
 
-def _guarded(client: Any, mode: str, dialect: Dialect) -> Any:
+def _guarded(client: Any, mode: str, dialect: Dialect, beside: Any) -> Any:
     """Check the host of every request, refuse redirects, keep the venue's reply with each error, log nothing."""
     client.logger = logging.Logger("tradelib.live.client", logging.CRITICAL + 1)  # ccxt logs signed requests at DEBUG
     fetch = client.fetch
@@ -267,8 +279,11 @@ def _guarded(client: Any, mode: str, dialect: Dialect) -> Any:
     client.fetch = guarded_fetch
     if hasattr(client, "watch"):
         client.client = _entered(client.client, enter)
+    if hasattr(client, "handle_ohlcv") and dialect.mixes_timeframes:
+        _tell_timeframes_apart(client)
     if dialect.serial:
-        client.fetch2 = _one_at_a_time(client.fetch2)
+        client.turns = asyncio.Lock() if beside is None else beside.turns
+        client.fetch2 = _one_at_a_time(client.fetch2, client.turns)
     if dialect.omits_empty_balances:
         client.fetch_balance = _with_zeros(client)
     if dialect.bar_unit_ms > 1:
@@ -288,13 +303,37 @@ def _entered(connect: Callable[[str], Any], enter: Callable[[str], None]) -> Cal
     return guarded
 
 
-def _one_at_a_time(fetch2: Any) -> Any:
+def _tell_timeframes_apart(client: Any) -> None:
+    """Candles of one market by their timeframe: ccxt asks for them by the market alone, and would mix them."""
+    handle = client.handle_ohlcv
+
+    def name(symbol: str, timeframe: str) -> str:
+        return f"ohlcv:{symbol}:{timeframe}"
+
+    async def watch_ohlcv(symbol: str, timeframe: str = "1m") -> list[list[float]]:
+        await client.load_markets()
+        symbol, wanted = client.market(symbol)["symbol"], name(symbol, timeframe)
+        asked = {"channel": "ohlc", "symbol": [symbol], "interval": client.timeframes[timeframe]}
+        request = {"method": "subscribe", "params": asked, "req_id": client.request_id()}
+        bars = await client.watch(client.urls["api"]["ws"]["publicV2"], wanted, request, wanted)
+        rows: list[list[float]] = client.filter_by_since_limit(bars, None, bars.getLimit(symbol, None), 0, True)
+        return rows
+
+    def handle_ohlcv(connection: Any, message: dict[str, Any]) -> None:
+        handle(connection, message)
+        for first in (message.get("data") or [])[:1]:
+            symbol, timeframe = client.safe_symbol(first.get("symbol")), client.find_timeframe(first.get("interval"))
+            connection.resolve(client.ohlcvs[symbol][timeframe], name(symbol, timeframe))
+
+    client.watch_ohlcv, client.handle_ohlcv = watch_ohlcv, handle_ohlcv
+
+
+def _one_at_a_time(fetch2: Any, lock: asyncio.Lock) -> Any:
     """Sign and send private requests one after another.
 
     A venue that wants rising nonces refuses the request that was overtaken on the way. A request that hangs holds the
     others up for its timeout.
     """
-    lock = asyncio.Lock()
 
     async def ordered(path: str, api: Any = "public", *rest: Any, **named: Any) -> Any:
         if "private" not in api:

@@ -52,7 +52,9 @@ Phase = Literal["starting", "running", "degraded", "stopping"]
 class TraderStatus:
     """One bundle in one symbol. Times are ISO-8601 UTC; `last_bar` is the open time of the newest closed bar.
 
-    `age`: seconds since anything was heard from its feed. `problem`: why it does not trade, "" where it does.
+    `age`: seconds since anything was heard from its feed. `open_orders`: at the venue. `held`: the orders, in words,
+    that the runner holds itself because the venue cannot: they do nothing while it is down. `problem`: why it does not
+    trade, "" where it does.
     """
 
     bundle: str
@@ -68,6 +70,7 @@ class TraderStatus:
     open_orders: int = 0
     unknown_orders: int = 0
     problem: str = ""
+    held: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,8 @@ class Operable(Protocol):
         ...
 
     def orders(self) -> Sequence[Mapping[str, Any]]:
-        """Orders that are not final: bundle, symbol, client_order_id, status, side, kind, quantity, filled, price."""
+        """Orders that are not final: bundle, symbol, client_order_id, status, side, kind, quantity, filled, prices,
+        and whether the venue or the runner holds it."""
         ...
 
     def positions(self) -> Sequence[Mapping[str, Any]]:

@@ -24,9 +24,10 @@ from tradelib.bundle.trading.retelling import (
     leg_of,
     parted,
 )
-from tradelib.live.bars import BarFeed
+from tradelib.live.bars import Bar, BarFeed
 from tradelib.live.fills import VenueTrade, total
 from tradelib.live.gate import GateVerdict
+from tradelib.live.held import show
 from tradelib.live.intents import Intent, OrderReport, OrderState
 from tradelib.live.journals import TraderJournal
 from tradelib.live.orders import OrderDesk, WorkingOrder
@@ -131,17 +132,27 @@ class Courier:
 
     @staticmethod
     def _locks(order: WorkingOrder, intent: Intent) -> bool:
-        return order.intent.side == intent.side and not order.held
+        """Whether an order rests at the venue (one that never left does not) and offers what `intent` would sell."""
+        return order.intent.side == intent.side and not order.held and order.state is not OrderState.INTENDED
 
     def objection(self, intent: Intent) -> str | None:
         """What forbids to send an order at this moment, though it was allowed when it was written down."""
-        if not intent.reduces and intent.kind == "market" and intent.time < self._feed.last.time:
+        if not intent.reduces and (self._is_late(intent) or self._fired_long_ago(intent)):
             return "its bar has passed"
         blocked = () if intent.reduces else self._wire.blocked()
         if blocked:
             return f"{', '.join(blocked)} does not answer"
         verdict = self._again(_instructed(intent))
         return None if verdict.allowed else verdict.reason
+
+    def _is_late(self, intent: Intent) -> bool:
+        return intent.kind == "market" and intent.time < self._feed.last.time
+
+    def _fired_long_ago(self, intent: Intent) -> bool:
+        """Whether more than the bar in which it was seen has closed since the price of an order was reached."""
+        fired = self._log.get(f"trigger:{intent.client_order_id}")
+        seen = "" if fired is None else fired.body.get("after", "")
+        return bool(seen) and sum(bar.time > seen for bar in self._feed.kept.tail(2)) > 1
 
     # From the desk ----------------------------------------------------------------------------------------------------
 
@@ -155,6 +166,29 @@ class Courier:
             self.legs.pop(report.client_order_id, None)
             self._freed.discard(report.client_order_id)
 
+    # To the orders that the runner holds ------------------------------------------------------------------------------
+
+    async def look_back(self, *, ahead: bool = True) -> None:
+        """Fire the exits that the runner holds and whose price came while nobody was there.
+
+        ahead: also on the bar that forms. On a venue that is polled a decision that is due comes before that.
+        """
+        self._sight.begin()
+        await self.desk.look_back(self._symbol, self._feed.bars(), self._feed.forming if ahead else None)
+
+    async def show(self, closed: Sequence[Bar]) -> None:
+        """Show them what bars met that have closed; what the venue did in these bars comes first."""
+        prices = self._sight.passed(closed)
+        await self.look()
+        await show(self.desk, self._symbol, prices, gone=True)
+
+    async def brace(self, intents: Sequence[Intent]) -> None:
+        """Show them the market of this moment, from which on new orders watch; a sale at the market does not wait."""
+        if not any(intent.reduces and _is_done_at_once(intent) for intent in intents):
+            await show(self.desk, self._symbol, await self._sight.brace())
+
+    # News -------------------------------------------------------------------------------------------------------------
+
     def news(self, before: float = math.inf) -> list[News]:
         """Fills (from before a moment, epoch ms) and endings that were told and not yet booked, in their sequence."""
         self.collect()
@@ -167,7 +201,11 @@ class Courier:
         self.heard.set()
 
     async def complete(self) -> None:
-        """An order that ended, and whose trades are not all told: they are asked for before anything else is done."""
+        """An order that ended, and whose trades are not all told: they are asked for before anything else is done.
+
+        What was heard and is being written down is waited for: no fill is overlooked because of a slow disk.
+        """
+        await self.desk.written()
         for report in [one for one in self.told if one.is_final and not one.complete]:
             if report.venue_order_id is not None:
                 await self._ask_for_trades(report.client_order_id, report.venue_order_id, report.quantity)
@@ -177,7 +215,7 @@ class Courier:
 
         async def question() -> None:
             told = await self._wire.dialect.fills(self._wire.client, self._symbol, order_id=venue_order_id)
-            self.desk.book(name, told)
+            await self.desk.book(name, told)
             if abs(float(total(self.desk.fills.of(name)))) < abs(quantity):
                 raise LookupError("trades are missing")
 

@@ -124,6 +124,8 @@ class Dialect(ABC):
     """An asset that is not held is left out of the balances, which then list at least one other."""
     bar_unit_ms: int = 1
     """Unit in which the venue counts the time that bars are asked from: a finer time is rounded up to it."""
+    mixes_timeframes: bool = False
+    """ccxt tells the candle streams of one market apart by nothing: see `tradelib.live.connection`."""
     clock_margin: float = 1.0
     """Seconds by which a request's timestamp may be ahead of the venue's clock."""
 
@@ -604,6 +606,9 @@ _BITGET: dict[Code, Verdict] = {
     ),
 }
 
+_BITGET_STREAMS = {"6h": "6Hutc", "12h": "12Hutc", "1d": "1Dutc", "1w": "1Wutc"}
+"""Candle streams of days that begin at midnight UTC, as bars over REST do; ccxt asks for those of Hong Kong (UTC+8)."""
+
 _MARKET_KINDS: frozenset[OrderKind] = frozenset({"market", "limit"})
 _STOP_KINDS: frozenset[OrderKind] = _MARKET_KINDS | {"stop", "stop_limit", "take_profit"}
 
@@ -630,12 +635,13 @@ DIALECTS: dict[str, Dialect] = {
         serial=True,
         omits_empty_balances=True,
         bar_unit_ms=1000,
+        mixes_timeframes=True,
     ),
     "bitget": BitgetDialect(
         name="bitget",
         rest_hosts=frozenset({"api.bitget.com"}),
         stream_hosts=frozenset({"ws.bitget.com"}),
-        options={"uta": False, "fetchMarkets": {"types": ["spot"]}},
+        options={"uta": False, "fetchMarkets": {"types": ["spot"]}, "timeframes": _BITGET_STREAMS},
         order_kinds=_MARKET_KINDS,
         maximum_bars=200,
         needs_passphrase=True,

@@ -10,6 +10,7 @@ REST counts. A stream that goes silent costs nothing but time: the reader asks b
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -19,11 +20,14 @@ from typing import Any, Protocol
 from tradelib.errors import RunnerError
 from tradelib.live.bars import Bar, iso_time
 from tradelib.live.breakers import Breakers
-from tradelib.live.connection import describe_error
+from tradelib.live.connection import cut, describe_error
+from tradelib.live.mishaps import explain, is_unforeseen
 from tradelib.live.patience import Failure, Insistence, attempt
 from tradelib.live.watchdog import Watchdog
 
 __all__ = ["AlignedPace", "FixedPace", "MarketData", "Pace", "StreamPace", "Streams", "Tell"]
+
+logger = logging.getLogger(__name__)
 
 Tell = Callable[[str, str], None]
 """Hears of an incident: what happened in a word or two, and the details."""
@@ -156,8 +160,8 @@ class _Seen:
 class Streams:
     """Forming bars of many symbols from a ccxt.pro client, supervised; `start`, then `seen`, `newest` and `wait_after`.
 
-    limit: seconds of silence after which a stream counts as dead. Where all of them are, the connection is closed, so
-    that the next question opens a new one. `tell` hears of silence, of lost connections and of differences.
+    limit: seconds of silence after which a stream counts as dead. Where all of them are, the connection is cut, so that
+    the next question opens a new one. `tell` hears of silence, of lost connections and of differences.
     """
 
     def __init__(
@@ -183,7 +187,7 @@ class Streams:
         for market in markets:
             if market not in self._seen:
                 self._seen[market] = _Seen({}, asyncio.Event())
-                self._tasks.append(asyncio.create_task(self._watch(*market), name=f"stream {market[0]} {market[1]}"))
+                self._tasks.append(asyncio.create_task(self._keep(*market), name=f"stream {market[0]} {market[1]}"))
 
     async def stop(self) -> None:
         """End all streams and their connection."""
@@ -253,6 +257,22 @@ class Streams:
                 self._tell("stream differs", f"{symbol} {bar.time}: streamed {streamed[1:]}, REST says {bar[1:]}")
         return differing
 
+    async def _keep(self, symbol: str, timeframe: str) -> None:
+        """Watch for ever: what nobody foresaw is told, and the stream begun anew after a pause that grows until it
+        tells something again. Bars are asked for meanwhile, as of any stream that is silent."""
+        seen, failed, heard = self._seen[symbol, timeframe], 0, -1
+        while True:
+            try:
+                await self._watch(symbol, timeframe)
+            except Exception as error:  # whatever it is, a stream that ends silently is worse
+                failed, heard = failed + 1 if seen.count == heard else 0, seen.count
+                told = explain(error)
+                trace = error if failed == 0 and is_unforeseen(error) else None
+                logger.error("stream %s %s failed: %s", symbol, timeframe, told, exc_info=trace)
+                self._tell("stream failed", f"{symbol} {timeframe}: {told}; it is begun anew")
+                await self._lost(symbol, timeframe, told)
+                await self._insistence.sleep(self._insistence.pause(failed))
+
     async def _watch(self, symbol: str, timeframe: str) -> None:
         """Listen for ever; whatever goes wrong is told, and tried again after a pause.
 
@@ -263,6 +283,8 @@ class Streams:
         while True:
             question = asyncio.ensure_future(attempt(self.client.watch_ohlcv(symbol, timeframe)))
             try:
+                await asyncio.sleep(0)  # now the question waits, and whatever comes from here on answers it
+                self._take_missed(symbol, timeframe)
                 answer = await self._heard(question, symbol, timeframe)
             finally:
                 question.cancel()
@@ -279,7 +301,7 @@ class Streams:
         while not (await asyncio.wait({question}, timeout=self.limit))[0]:
             await self._lost(symbol, timeframe, f"nothing for {self.limit:g} s")
             if all(seen.silent for seen in self._seen.values()):
-                await attempt(self.client.close())
+                cut(self.client)
         return question.result()
 
     async def _lost(self, symbol: str, timeframe: str, why: str) -> None:
@@ -289,6 +311,14 @@ class Streams:
             self._tell("stream silent", f"{symbol} {timeframe}: {why}; bars are asked for instead")
         seen.silent = True
         seen.moved.set()
+
+    def _take_missed(self, symbol: str, timeframe: str) -> None:
+        """What came between two questions: the client keeps it, and would tell it with the next message only."""
+        rows = list((getattr(self.client, "ohlcvs", {}).get(symbol) or {}).get(timeframe) or [])[-_SEEN:]
+        newest = max((bar for bar in map(_bar, rows) if bar is not None), default=None)
+        seen = self._seen[symbol, timeframe]
+        if newest is not None and newest.milliseconds >= seen.newest and newest != seen.bars.get(seen.newest):
+            self._take(symbol, timeframe, rows)
 
     def _take(self, symbol: str, timeframe: str, rows: Sequence[Sequence[Any]]) -> bool:
         """Remember the newest bars; late and malformed rows are left out. True where there was anything."""

@@ -28,23 +28,25 @@ from tradelib.live.account import fetch_balances
 from tradelib.live.account_stream import AccountStream
 from tradelib.live.admission import account_lock, admit_bundle, admit_exits, admit_journal, locked
 from tradelib.live.closing import Closing
-from tradelib.live.connection import describe_error, make_client
+from tradelib.live.connection import make_client
 from tradelib.live.control import RunnerStatus, TraderStatus
 from tradelib.live.deadman import DeadMan
-from tradelib.live.execution.schedules import Schedule
 from tradelib.live.feeds import Streams
 from tradelib.live.guardian import Guardian, measure_skew
 from tradelib.live.intents import OrderState
 from tradelib.live.journals import TraderJournal, journal_path, room_for
 from tradelib.live.latch import Halt, Level, Scope
+from tradelib.live.mishaps import explain, is_unforeseen
 from tradelib.live.operations import Operations
+from tradelib.live.orders import OrderDesk
 from tradelib.live.patience import Patience
 from tradelib.live.purse import check_shares
 from tradelib.live.reconcile import Reconciler
-from tradelib.live.retired import Retired, retired_journals, retired_purse
+from tradelib.live.retired import Retired, retired_journals, retired_purse, wind_up
 from tradelib.live.runner import block_on, epoch, signals, start_body, within
-from tradelib.live.settings import Policy, RunnerSettings
+from tradelib.live.settings import BundleSettings, Policy, RunnerSettings
 from tradelib.live.shares import Shares
+from tradelib.live.sight import looks
 from tradelib.live.summary import FleetSummary, Step, summarise
 from tradelib.live.supervisor import Seat, Supervisor
 from tradelib.live.trader import Funding, Trader, Wire
@@ -84,8 +86,12 @@ class Fleet:
         self.bundles, self.settings = list(bundles), settings
         self.patience = patience or Patience()
         _check(self.bundles, settings)
-        for bundle in self.bundles:
-            admit_exits(bundle, settings.exchange)
+        seen = looks(settings.feed.kind, settings.mode, settings.feed.poll_seconds)
+        admitted = [
+            (bundle.name, admit_exits(bundle, settings.exchange, emulate=told.emulate_exits, looks=seen))
+            for bundle, told in zip(self.bundles, settings.bundles, strict=True)
+        ]
+        self._emulated = [f"{name}: {held}" for name, held in admitted if held]
         self._until = epoch(until)
         self._progress = on_progress
         self._restarts = restarts
@@ -98,6 +104,7 @@ class Fleet:
         self._began = datetime.now(UTC).isoformat(timespec="seconds")
         self._watchdog = Watchdog()
         self._helpers: list[asyncio.Task[None]] = []
+        self._retired: list[OrderDesk] = []
         self.seats: list[Seat] = []
 
     @property
@@ -154,21 +161,24 @@ class Fleet:
         settings = self.settings
         if settings.feed.kind != "stream":
             return None
-        client = connect(settings.venue, settings.mode, settings.exchange, self.patience, streams=True)
+        given = (settings.venue, settings.mode, settings.exchange, self.patience)
+        client = connect(*given, streams=True, beside=self.wire.client)
         shortest = min(parse_timeframe(bundle.execution.timeframe).milliseconds for bundle in self.bundles)
         streams = make_streams(client, self.wire, settings.feed.silence_bars * shortest / 1e3, self._watchdog)
         streams.start((bundle.execution.symbol, bundle.execution.timeframe) for bundle in self.bundles)
         return streams
 
     async def _trade(self, stack: AsyncExitStack) -> None:
-        retired = self._look_at_retired(stack)
+        retired = await self._look_at_retired(stack)
         capital = await self._capital() + sum(one.result for one in retired)
         self.seats = [
-            self._seat(stack, bundle, share, capital, schedule_of(told.execution))
+            self._seat(stack, bundle, share, capital, told)
             for bundle, share, told in zip(self.bundles, self.settings.shares, self.settings.bundles, strict=True)
             if share or journal_path(self.settings.folder, bundle).exists()
         ]
         self._check_seats()
+        for held in self._emulated:
+            self._tell("emulated exits", held)
         given = dict(zip((bundle.digest for bundle in self.bundles), self.settings.shares, strict=True))
         self.shares = Shares(self.operations, self.seats, given, capital)
         self.closing = Closing(self.operations, self.seats, self.wire, self._tell)
@@ -217,12 +227,10 @@ class Fleet:
         await self.shares.apply()
         await self.guardian.close()
 
-    def _seat(
-        self, stack: AsyncExitStack, bundle: Bundle, share: float, capital: float, schedule: Schedule | None
-    ) -> Seat:
+    def _seat(self, stack: AsyncExitStack, bundle: Bundle, share: float, capital: float, told: BundleSettings) -> Seat:
         path = journal_path(self.settings.folder, bundle)
         stack.enter_context(locked(path))
-        log = stack.enter_context(TraderJournal(path))
+        log = stack.enter_context(TraderJournal(path, executor=self.wire.executor))
         admit_journal(log, bundle, self.settings.mode)
         journal.record(log, journal.START, **start_body(bundle, self.settings.exchange, self.settings.mode))
         self.operations.metrics.follow(path, bundle.name, bundle.execution.symbol)
@@ -241,7 +249,8 @@ class Fleet:
                 gate=lambda trader, order: self.guardian.gate(trader, order),
                 regate=lambda trader, order: self.guardian.again(trader, order),
                 progress=self._told(bundle),
-                schedule=schedule,
+                schedule=schedule_of(told.execution),
+                emulates=told.emulate_exits,
                 look_seconds=self.settings.feed.poll_seconds,
             )
 
@@ -257,16 +266,21 @@ class Fleet:
 
         return told
 
-    def _look_at_retired(self, stack: AsyncExitStack) -> list[Retired]:
+    async def _look_at_retired(self, stack: AsyncExitStack) -> list[Retired]:
         """What bundles that are traded no more left on the account; their journals go on to explain it."""
-        current = [journal_path(self.settings.folder, bundle) for bundle in self.bundles]
-        paths = retired_journals(self.settings.folder, current)
-        self._retired = [stack.enter_context(TraderJournal(path, read_only=True)) for path in paths]
-        found = [purse for purse in map(retired_purse, self._retired) if purse is not None]
-        for one in found:
+        current, found = [journal_path(self.settings.folder, bundle) for bundle in self.bundles], []
+        for path in retired_journals(self.settings.folder, current):
+            stack.enter_context(locked(path))
+            log = stack.enter_context(TraderJournal(path, executor=self.wire.executor))
+            desk = OrderDesk(self.wire.client, log, self.wire.insistence, dialect=self.wire.dialect)
+            await wind_up(desk, self.settings.mode, self.settings.exchange, self._tell)
+            self._retired.append(desk)
+            found.append(retired_purse(log))
+        purses = [purse for purse in found if purse is not None]
+        for one in purses:
             if one.position:
                 self._tell("retired", f"{one.name} {one.symbol} is traded no more, and holds {one.position:g}")
-        return found
+        return purses
 
     async def _capital(self) -> float:
         """Quote currency of the account when the runner first saw it."""
@@ -303,6 +317,8 @@ class Fleet:
 
     async def _begin_helpers(self) -> None:
         markets = {seat.trader.symbol: seat.trader.listing for seat in self.seats if seat.trader.listing is not None}
+        for symbol in {order.intent.symbol for desk in self._retired for order in desk.working()} - markets.keys():
+            markets[symbol] = await self.wire.markets.listing(symbol, 0.0)
         self._reconciler = Reconciler(
             self.wire.client,
             self.operations.log,
@@ -339,11 +355,16 @@ class Fleet:
         """Run `work` for as long as the fleet runs; what fails is told and begun again."""
 
         async def supervised() -> None:
+            said = ""
             while True:
                 try:
                     await work()
-                except Exception as error:  # noqa: BLE001 - a helper that fails must not take trading with it
-                    self._tell("helper failed", f"{name}: {describe_error(error)}")
+                except Exception as error:  # a helper that fails must not take trading with it
+                    told = explain(error)
+                    if told != said and is_unforeseen(error):
+                        logger.exception("%s failed", name)
+                    said = told
+                    self._tell("helper failed", f"{name}: {told}")
                 await asyncio.sleep(self.patience.backoff_ceiling)
 
         self._helpers.append(asyncio.create_task(supervised(), name=name))
@@ -378,13 +399,19 @@ class Fleet:
             await asyncio.sleep(self._rotation_seconds)
 
     async def rotate_when_large(self) -> int:
-        """Go on in a new file where a trader's journal has grown too large; how many did. Closed files are verified."""
+        """Go on in a new file where a trader's journal, or the account's, has grown too large; how many did.
+
+        Closed files are verified.
+        """
         most, rotated = self.settings.journal.rotate_megabytes * 1e6, 0
         for seat in self.seats:
             if seat.failure is None and seat.trader.started and seat.log.size() > most:
                 closed = await seat.trader.rotate()
                 await asyncio.to_thread(_verify_closed, closed)
                 rotated += 1
+        if self.operations.log.size() > most:
+            await asyncio.to_thread(_verify_closed, await asyncio.to_thread(self.operations.rotate))
+            rotated += 1
         return rotated
 
     async def _keep_clock(self) -> None:
@@ -407,7 +434,7 @@ class Fleet:
     def _tell(self, what: str, detail: str) -> None:
         """An incident: in the account's journal, in the log, and so wherever alerts go."""
         logger.warning("%s: %s", what, detail)
-        self.operations.note(journal.INCIDENT, what=what, detail=detail)
+        self.operations.jot(journal.INCIDENT, what=what, detail=detail)
 
     # The end ----------------------------------------------------------------------------------------------------------
 
@@ -456,9 +483,10 @@ class Fleet:
             None if purse is None else purse.cash,
             None if purse is None else purse.position,
             None if purse is None else purse.equity(trader.feed.last.close),
-            len(working),
+            sum(not order.held for order in working),
             sum(order.state is OrderState.UNKNOWN for order in working),
             seat.problem,
+            tuple(order.intent.told for order in working if order.held),
         )
 
     def orders(self) -> Sequence[Mapping[str, Any]]:
@@ -474,6 +502,8 @@ class Fleet:
                 "quantity": float(order.intent.quantity),
                 "filled": order.report.quantity,
                 "price": None if order.intent.price is None else float(order.intent.price),
+                "stop_price": None if order.intent.stop_price is None else float(order.intent.stop_price),
+                "held_by": "runner" if order.held else "venue",
                 "time": order.intent.time,
             }
             for seat in self.seats

@@ -18,9 +18,9 @@ from tradelib.bundle.trading.purse import Purse
 from tradelib.errors import DataError, RunnerError
 from tradelib.ledger import journal
 from tradelib.live.books import open_book
-from tradelib.live.connection import describe_error
 from tradelib.live.gate import AccountLimits, GateVerdict, GateView, OrderRate, judge
 from tradelib.live.latch import Halt, Scope
+from tradelib.live.mishaps import explain
 from tradelib.live.operations import Operations
 from tradelib.live.patience import Insistence
 from tradelib.live.reconcile import Reconciler, Reconciliation
@@ -167,7 +167,7 @@ class Guardian:
                 await self._catch_up(self._limits)
             except Exception as error:  # noqa: BLE001 - whatever it is: nothing is added meanwhile, and exits go on
                 self._limits.measured = False
-                told = describe_error(error)
+                told = explain(error)
                 logger.error("the account's limits cannot be measured: %s", told, extra={"alert": "limits"})
 
     async def _catch_up(self, limits: AccountLimits) -> None:
@@ -224,17 +224,20 @@ class Guardian:
         halts = self.operations.trip(tripped)
         closing = [self._flatten(str(verdict.reason)) for verdict in tripped if verdict.close_all]
         self._closed_at = moment
-        self._remember(limits, moment)
+        await self._remember(limits, moment)
         for halt in halts:
             await self._enforce(halt)
         for work in closing:
             await work
 
-    def _remember(self, limits: AccountLimits, moment: int) -> None:
-        """What a restart goes on from; where the disk refuses, the limits hold in this process all the same."""
+    async def _remember(self, limits: AccountLimits, moment: int) -> None:
+        """What a restart goes on from; where the disk refuses, the limits hold in this process all the same.
+
+        Decisions on this bar wait for it, as they wait for the measurement; whatever else runs does not.
+        """
         last = {seat.trader.symbol: seat.trader.feed.last.milliseconds for seat in self.seats}
         late = {symbol: iso_time(at) for symbol, at in last.items() if at < moment}
-        self.operations.note(journal.LIMITS, time=iso_time(moment), state=limits.monitor.state(), late=late)
+        await self.operations.write(journal.LIMITS, time=iso_time(moment), state=limits.monitor.state(), late=late)
 
     def _seen(self, moment: int) -> tuple[pd.DataFrame, float, dict[str, float]]:
         """Closes, equity and positions at the close of the bar that opened at `moment`."""
@@ -251,7 +254,7 @@ class Guardian:
         """Orders that add to a position and were placed at that close, by an earlier process."""
         if self.operations.settings.limits.daily_orders is None:
             return 0
-        bodies = (body for seat in self.seats for body in journal.intents(seat.log))
+        bodies = (one.body for seat in self.seats for one in seat.log.entries(journal.INTENT, after=_recent(seat)))
         return sum(body["time"] == iso_time(moment) and not body.get("reduces", False) for body in bodies)
 
     def equity(self, prices: dict[str, float] | None = None) -> float:
@@ -320,14 +323,18 @@ def _recent_orders(seats: Sequence[Seat], now: float) -> OrderRate:
     """The orders that an earlier process sent within the last minute: a restart does not start their count anew."""
     rate, moment, found = OrderRate(), datetime.now(UTC), []
     for seat in seats:
-        newest = seat.log.head()[0] - _RECENT
-        for entry in seat.log.entries(journal.INTENT, after=max(0, newest)):
+        for entry in seat.log.entries(journal.INTENT, after=_recent(seat)):
             age = (moment - datetime.fromisoformat(entry.time)).total_seconds()
             if age < rate.window:
                 found.append((now - max(age, 0.0), bool(entry.body.get("reduces", False))))
     for at, reduces in sorted(found):
         rate.note(at, reduces=reduces)
     return rate
+
+
+def _recent(seat: Seat) -> int:
+    """The sequence after which the newest entries of a journal begin."""
+    return max(0, seat.log.head()[0] - _RECENT)
 
 
 async def measure_skew(client: Any, insistence: Insistence) -> float:

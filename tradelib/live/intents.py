@@ -138,6 +138,12 @@ class Intent:
                 raise RunnerError(f"{name} of a {self.kind} order is {value}: it takes {_NEEDS[self.kind] or 'none'}")
 
     @property
+    def told(self) -> str:
+        """Side, quantity, kind and prices, for people."""
+        prices = [format(price, "f") for price in (self.stop_price, self.price) if price is not None]
+        return f"{self.side} {self.quantity:f} {self.kind.replace('_', '-')} {' '.join(prices)}".rstrip()
+
+    @property
     def sign(self) -> float:
         """+1.0 for a buy, -1.0 for a sell."""
         return 1.0 if self.side == "buy" else -1.0

@@ -12,11 +12,12 @@ import resource
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tradelib.bundle import Bundle
-from tradelib.errors import RunnerError
+from tradelib.errors import LedgerError, RunnerError
 from tradelib.ledger import Entry, journal
 from tradelib.ledger.segments import SegmentedLedger
 
@@ -29,45 +30,76 @@ ACCOUNT = "operations.sqlite"
 
 _CACHE = 256
 """Kilobytes of pages that each open journal keeps; SQLite's own choice is 2,000, and there may be hundreds of them."""
-_FILES = 8
-"""Files that one journal may hold open: itself, its write-ahead log, shared memory, lock, readers of the metrics."""
+_FILES = 10
+"""Files that one journal may hold open: itself, its write-ahead log, shared memory, lock, its own reader, that of the
+metrics."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
-class TraderJournal(SegmentedLedger):
-    """A runner's journal that may be written by one thread and read by another, one at a time."""
+class _Reader(SegmentedLedger):
+    """The same journal, read beside whoever writes it: a commit that takes long keeps no reader waiting."""
 
     _one_thread = False
 
-    def __init__(self, path: Path, **options: Any) -> None:
-        self._turn = threading.RLock()
+    def _prepare(self) -> None:
+        super()._prepare()
+        with self._database() as connection:
+            connection.execute(f"PRAGMA cache_size=-{_CACHE // 4}")
+
+
+class TraderJournal(SegmentedLedger):
+    """A runner's journal that may be written by one thread and read by another.
+
+    `write` is for event loops: it writes in a thread of `executor`, in the sequence of the calls. Readers have a
+    connection of their own and see what is on the disk, so nobody who reads waits for somebody else's commit.
+    """
+
+    _one_thread = False
+
+    def __init__(self, path: Path, *, executor: Executor | None = None, **options: Any) -> None:
+        self._turn, self._reading = threading.RLock(), threading.RLock()
+        self._line = asyncio.Lock()
+        self._reader: SegmentedLedger | None = None
+        self.executor = executor
         super().__init__(path, vocabulary=journal.VOCABULARY, **options)
+        self._reader = _Reader(path, vocabulary=journal.VOCABULARY, **options | {"read_only": True})
 
     def _prepare(self) -> None:
         super()._prepare()
         with self._database() as connection:
             connection.execute(f"PRAGMA cache_size=-{_CACHE}")
 
+    def close(self) -> None:
+        """As `SegmentedLedger.close`."""
+        super().close()
+        if self._reader is not None:
+            self._reader.close()
+
     def extend(self, items: Iterable[Item]) -> list[Entry]:
-        """As `SegmentedLedger.extend`."""
+        """As `SegmentedLedger.extend`; whoever calls it in an event loop makes everybody there wait for the disk."""
         with self._turn:
             return super().extend(items)
 
     def get(self, key: str) -> Entry | None:
-        """As `SegmentedLedger.get`; what is being written by another thread is waited for."""
-        with self._turn:
-            return super().get(key)
+        """As `SegmentedLedger.get`."""
+        with self._open_reader() as reader:
+            return reader.get(key)
 
     def last(self, kind: str | None = None) -> Entry | None:
         """As `SegmentedLedger.last`."""
-        with self._turn:
-            return super().last(kind)
+        with self._open_reader() as reader:
+            return reader.last(kind)
+
+    def newest(self, kind: str, count: int) -> list[Entry]:
+        """As `SegmentedLedger.newest`."""
+        with self._open_reader() as reader:
+            return reader.newest(kind, count)
 
     def head(self) -> tuple[int, str]:
         """As `SegmentedLedger.head`."""
-        with self._turn:
-            return super().head()
+        with self._open_reader() as reader:
+            return reader.head()
 
     def rotate(self) -> Path:
         """As `SegmentedLedger.rotate`."""
@@ -76,33 +108,67 @@ class TraderJournal(SegmentedLedger):
 
     def entries(self, kind: str | None = None, after: int = 0) -> Iterator[Entry]:
         """As `SegmentedLedger.entries`; read at once, so that a file may be continued meanwhile."""
-        with self._turn:
-            return iter(list(super().entries(kind, after)))
+        with self._open_reader() as reader:
+            return iter(list(reader.entries(kind, after)))
 
     def starting(self, prefix: str) -> list[Entry]:
         """As `SegmentedLedger.starting`."""
-        with self._turn:
-            return super().starting(prefix)
+        with self._open_reader() as reader:
+            return reader.starting(prefix)
 
     def count(self, kind: str | None = None) -> int:
         """As `SegmentedLedger.count`."""
-        with self._turn:
-            return super().count(kind)
+        with self._open_reader() as reader:
+            return reader.count(kind)
 
-    async def write(self, items: Iterable[Item], executor: Executor | None = None) -> list[Entry]:
-        """`extend` in a thread of `executor`: returns when everything is on the disk, and lets others go on meanwhile.
+    @contextmanager
+    def _open_reader(self) -> Iterator[SegmentedLedger]:
+        if self._reader is None:
+            raise LedgerError(f"Ledger {self.path} is not open yet.")
+        with self._reading:
+            yield self._reader
 
-        Not to be cancelled half-way: a write that was begun is waited for.
+    async def write(
+        self, items: Iterable[Item], executor: Executor | None = None, *, keep: bool = False
+    ) -> list[Entry]:
+        """`extend` in a thread of `executor` (or the journal's own): returns when everything is on the disk, and lets
+        others go on meanwhile. Calls are written one after the other, in their sequence.
+
+        keep: a key that is there already stays as it is, whatever is said now. Without any executor it is written at
+        once: for a runner of one bundle, which has nobody else to delay. Not to be cancelled half-way: what was begun
+        is done when this raises.
         """
-        drafts = list(items)
+        drafts, executor = list(items), executor or self.executor
         if executor is None:
-            return self.extend(drafts)
-        work = asyncio.get_running_loop().run_in_executor(executor, self.extend, drafts)
+            return self._extended(drafts, keep)
+        work = asyncio.create_task(self._written(drafts, keep, executor))
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
             await asyncio.wait({work})
+            if work.exception() is not None:
+                return work.result()
             raise
+
+    async def checkpoint(self) -> None:
+        """Write down what is not over, so that the next start need not read what came before; as `write` does it."""
+        if self.executor is None:
+            self._checkpoint()
+            return
+        async with self._line:
+            await asyncio.get_running_loop().run_in_executor(self.executor, self._checkpoint)
+
+    def _checkpoint(self) -> None:
+        with self._turn:
+            self.append(journal.CHECKPOINT, journal.checkpoint(self))
+
+    async def _written(self, drafts: list[Item], keep: bool, executor: Executor) -> list[Entry]:
+        async with self._line:
+            return await asyncio.get_running_loop().run_in_executor(executor, self._extended, drafts, keep)
+
+    def _extended(self, drafts: list[Item], keep: bool) -> list[Entry]:
+        with self._turn:
+            return self.extend([one for one in drafts if not keep or one[2] is None or self.get(one[2]) is None])
 
 
 def room_for(journals: int) -> None:

@@ -4,6 +4,11 @@ with Operations.open(settings) as operations:
     operations.metrics.follow(path, bundle, symbol)          # each trader's journal
     async with operations.control(runner):                   # an `Operable`
         operations.latch.halted(bundle, symbol)              # before each order
+
+Nobody who decides waits for the disk of the account's journal: incidents, backups and limits are written in a thread. A
+few things are rare, and durable before anything else happens in the whole process: a halt and its lifting, an order to
+close positions (`note`), what an operator asks for, a trade of somebody else. Those are written in the event loop, and
+everybody waits for that one commit.
 """
 
 from __future__ import annotations
@@ -11,16 +16,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tradelib.errors import LedgerError, RunnerError
-from tradelib.ledger import Backup, Ledger, backup_journal, journal, open_journal
+from tradelib.ledger import Backup, backup_journal, journal
 from tradelib.live.alerts import Alert, Alerter, AlertHandler, alerter_from_environment
 from tradelib.live.control import ControlServer, Operable
 from tradelib.live.gate import GateVerdict
+from tradelib.live.journals import TraderJournal
 from tradelib.live.latch import Halt, Latch, Level, Scope
 from tradelib.live.metrics import Metrics
 from tradelib.live.patience import Sleep
@@ -41,7 +48,7 @@ class Operations:
     """The parts, each usable alone; `log` is the journal of operations, in which settings, acts and halts stand."""
 
     settings: RunnerSettings
-    log: Ledger
+    log: TraderJournal
     latch: Latch
     metrics: Metrics
     alerts: Alerter | None
@@ -63,7 +70,8 @@ class Operations:
             )
         alerts = alerter_from_environment(settings.alerts, environment)
         with ExitStack() as stack:
-            log = stack.enter_context(open_journal(settings.operations_path))
+            log = stack.enter_context(TraderJournal(settings.operations_path))
+            log.executor = stack.enter_context(ThreadPoolExecutor(1, "operations"))
             latch = Latch(log)
             journal.record(log, journal.CONFIG, **settings.as_config())
             metrics = Metrics()
@@ -94,8 +102,14 @@ class Operations:
         while settings.backup is not None:
             for made in await asyncio.to_thread(back_up, paths, settings.backup):
                 body = {"folder": str(made.folder), "sequence": made.sequence, "hash": made.hash}
-                journal.record(self.log, journal.BACKUP, **body)
+                await self.log.write([(journal.BACKUP, body, None)])
             await sleep(settings.backup_hours * 3600.0)
+
+    def rotate(self) -> Path:
+        """Go on in a new file of the journal of operations; the one that was closed."""
+        closed = self.log.path
+        self.log.rotate()
+        return closed
 
     def trip(self, verdicts: tuple[Verdict, ...]) -> tuple[Halt, ...]:
         """Latch the account for the limits of `verdicts` that the settings name in `gate.latch_on`, and tell people."""
@@ -124,15 +138,35 @@ class Operations:
             return self.latch.of(scope)[-1]
 
     def note(self, kind: str, **body: Any) -> bool:
-        """Write into the journal of operations; where the disk refuses, tell people: False. Nothing stops for that."""
+        """Write into the journal of operations; where the disk refuses, tell people: False. Nothing stops for that.
+
+        It is on the disk when this returns, and everybody in the event loop has waited for that: for what is rare and
+        must not be forgotten, as the order to close a position.
+        """
         try:
             journal.record(self.log, kind, **body)
         except LedgerError as error:
-            logger.error(
-                "an entry of the account (%s) could not be journalled: %s", kind, error, extra={"alert": "journal"}
-            )
+            _refused(kind, error)
             return False
         return True
+
+    async def write(self, kind: str, **body: Any) -> bool:
+        """As `note`, and only whoever awaits it waits for the disk."""
+        try:
+            await self.log.write([(kind, body, journal.entry_key(kind, body))])
+        except LedgerError as error:
+            _refused(kind, error)
+            return False
+        return True
+
+    def jot(self, kind: str, **body: Any) -> None:
+        """As `note`, soon and in the sequence of the calls: nobody waits. For incidents, which the log tells, too."""
+        assert self.log.executor is not None
+        self.log.executor.submit(self.note, kind, **body)
+
+
+def _refused(kind: str, error: LedgerError) -> None:
+    logger.error("an entry of the account (%s) could not be journalled: %s", kind, error, extra={"alert": "journal"})
 
 
 def back_up(journals: Sequence[Path], folder: Path) -> list[Backup]:

@@ -11,6 +11,9 @@ once knew, and no longer knows, proves nothing at all: "not found" is never "fla
 
 A cancel is written down before it is asked for; its reply proves nothing, the order itself is asked. Fills are booked
 whenever and however often they are told, each once (`tradelib.live.fills`).
+
+The journal is written in a thread of its own where there is one (`TraderJournal.write`), in the sequence in which it is
+asked for: an order waits for its own disk, and nobody else does. What is told of an order is told when it is durable.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, NoReturn
+from weakref import WeakValueDictionary
 
 from tradelib.bundle.trading.retelling import MAKES_ROOM, ONE_CANCELS
 from tradelib.errors import RunnerError
@@ -41,6 +45,7 @@ from tradelib.live.intents import (
     classify_error,
     classify_reply,
 )
+from tradelib.live.journals import Item, TraderJournal
 from tradelib.live.pairs import STOPS, Pairs, pairs_of
 from tradelib.live.patience import Failure, Insistence, Unanswered, attempt
 
@@ -63,6 +68,8 @@ class WorkingOrder:
     """What others offer of its quantity: the pieces of a stop, or a target that went ahead of it."""
     at_once: bool = False
     """A limit order that shall take what is there and not rest."""
+    noted: bool = False
+    """Whether its end is in the journal."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     @property
@@ -118,9 +125,11 @@ class OrderDesk:
         self._on_report = on_report
         self._objection = objection
         self._orders: dict[str, WorkingOrder] = {}
+        self._noting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._held = HeldOrders(self)
         self._pairs = Pairs(self)
         self.make_room = self._pairs.make_room
+        self.look_back = self._held.look_back
 
     # What there is ----------------------------------------------------------------------------------------------------
 
@@ -182,7 +191,7 @@ class OrderDesk:
 
         One that cannot be settled halts its symbol and is reported as UNKNOWN; the others go on.
         """
-        told = self._pairs.cut(intents)
+        told = await self._pairs.cut(intents)
         pairs, single = pairs_of(told, self._pairs.left) if self.dialect.holds_oco else ([], told)
         self._held.prepare(single)
         jobs: list[Awaitable[Any]] = [self._pairs.place(*pair) for pair in pairs]
@@ -196,7 +205,7 @@ class OrderDesk:
 
         With `may_send` False (its bar has passed) an order that never arrived ends as EXPIRED.
         """
-        order = self._restore(intent)
+        order = self._orders.get(intent.client_order_id) or self._restore(intent)
         await self.settle(order, may_send=may_send)
         return await self._finish(order)
 
@@ -205,13 +214,8 @@ class OrderDesk:
 
         Orders that rest stay there. One that provably never arrived is sent if `may_send` says so, else it is EXPIRED.
         """
-        open_ = [Intent.from_body(body) for body in journal.unresolved(self.log)]
-        groups = {intent.group for intent in open_ if intent.group is not None}
-        grouped = [body for body in journal.intents(self.log) if groups and body.get("group") in groups]
-        members = [Intent.from_body(body) for body in grouped]
-        self._held.prepare(members)
-        for intent in {one.client_order_id: one for one in [*members, *open_]}.values():
-            self._restore(intent)
+        withdrawn = await self.finish_cancels()
+        open_ = self._take_up()
         pairs, _ = pairs_of([order.intent for order in self.working() if not order.held], self._pairs.left)
         for pair in pairs if self.dialect.holds_oco else []:
             await self._pairs.recover(*(self.order(intent.client_order_id) for intent in pair), may_send=may_send)
@@ -220,7 +224,38 @@ class OrderDesk:
                 await self.settle(self.order(intent.client_order_id), may_send=may_send(intent))
         await self._held.resume()
         await self.complete()
-        return [self.order(intent.client_order_id).report for intent in open_]
+        return withdrawn + [self.order(intent.client_order_id).report for intent in open_]
+
+    async def finish_cancels(self) -> list[OrderReport]:
+        """After a restart: withdraw what an earlier process had written down to cancel; where each of them ended.
+
+        Before anything is sent: a sale may need what such an order locks, and one that was given up is not sent.
+        """
+        asked = [(one.client_order_id, self.log.get(f"cancel:{one.client_order_id}")) for one in self._take_up()]
+        found = [(name, entry.body["reason"]) for name, entry in asked if entry is not None]
+        return [await self.cancel(name, reason) for name, reason in found]
+
+    def _take_up(self) -> list[Intent]:
+        """Put what the journal calls open on the desk, and all that is of one group with it; the open ones."""
+        open_ = [Intent.from_body(body) for body in journal.unresolved(self.log)]
+        groups = {intent.group for intent in open_ if intent.group is not None}
+        members = [Intent.from_body(body) for body in journal.grouped(self.log, groups)]
+        self._held.prepare(members)
+        for intent in {one.client_order_id: one for one in [*members, *open_]}.values():
+            if intent.client_order_id not in self._orders:
+                self._restore(intent)
+        return open_
+
+    async def survey(self) -> None:
+        """After a restart, before anything is sent: finish cancels, and ask what became of every other open order.
+
+        What was traded meanwhile is in the journal then. One that never arrived is INTENDED: it is left to `resume`.
+        """
+        await self.finish_cancels()
+        for order in [self.order(intent.client_order_id) for intent in self._take_up()]:
+            async with order.lock:
+                if order.state is OrderState.UNKNOWN:
+                    await self._look(order)
 
     async def complete(self) -> list[OrderReport]:
         """Ask for trades of finished orders that the journal does not have yet; the reports of those that were told.
@@ -233,7 +268,7 @@ class OrderDesk:
                 self._intent_of(body["client_order_id"])
             )
             await self.account_for(order)
-            self.note(order)
+            await self.note(order)
             if not order.report.complete:
                 raise Unanswered(
                     f"the venue does not tell all trades of order {order.id}, which it calls {order.state}"
@@ -253,8 +288,10 @@ class OrderDesk:
             raise RunnerError(
                 f"order {intent.client_order_id} is not in the journal: write its intent before it is sent"
             )
-        if intent.client_order_id in self._orders:
-            return self._orders[intent.client_order_id]
+        known = self._orders.get(intent.client_order_id)
+        if known is not None:
+            known.taken = known.taken if known.sends or known.state is not OrderState.INTENDED else self._taken(intent)
+            return known
         self._held.prepare([intent])
         if intent.symbol in self.halted and not intent.reduces:
             raise RunnerError(f"{intent.symbol} is halted, no new exposure there: {self.halted[intent.symbol]}")
@@ -283,6 +320,7 @@ class OrderDesk:
             quantity=known.get("quantity", 0.0),
         ).with_trades(self.fills.of(intent.client_order_id))
         order = WorkingOrder(intent, report, accepted_until=self._window_from_now(), taken=self._taken(intent))
+        order.noted = final
         if self._waited(intent, known):
             order.held, order.report = True, replace(report, state=OrderState.OPEN, reason=_HELD)
         return order
@@ -332,7 +370,7 @@ class OrderDesk:
         """Go on until the venue has proved that the order rests or is done."""
         while order.state not in _KNOWN:
             if order.state is OrderState.UNKNOWN:
-                self.note(order)
+                await self.note(order)
                 self.believe(order, await self.ask(order))
             elif not may_send:
                 self.drop(order, "it was never sent, and its bar has passed")
@@ -344,7 +382,7 @@ class OrderDesk:
                 await self._send(order)
         await self.account_for(order)
         await self._explain(order)
-        self.note(order)
+        await self.note(order)
         self._unproved.pop(order.id, None)
         if order.report.refused_key:
             self.stop(order, f"the venue refuses this key ({order.report.reason})")
@@ -378,7 +416,7 @@ class OrderDesk:
         self.believe(order, await self.ask(order))
         await self.account_for(order)
         await self._explain(order)
-        self.note(order)
+        await self.note(order)
 
     async def _explain(self, order: WorkingOrder) -> None:
         """Why an order ended: at whose request, or because the other one of its pair traded."""
@@ -500,20 +538,56 @@ class OrderDesk:
         if not order.report.complete:
             order.report = replace(order.report, reason="the venue did not tell all trades of this order (fee unknown)")
 
-    def note(self, order: WorkingOrder) -> None:
-        """Write fresh fills, and a status once: what was first known of it stays. Together, or not at all."""
-        report = order.report
-        fresh = self.fills.fresh(report.trades)
-        entries = self.fills.entries(fresh)
-        key = f"order:{report.client_order_id}:{report.state.value}"
-        news = report.state not in (OrderState.INTENDED, OrderState.SENT) and self.log.get(key) is None
-        if news:
-            entries.append((journal.ORDER, report.body(), key))
-        if entries:
-            self.log.extend(entries)
-            self.fills.booked(fresh)
+    async def note(self, order: WorkingOrder) -> list[VenueTrade]:
+        """Write fresh fills, and a status once: what was first known of it stays. Together, or not at all.
+
+        What was fresh; whoever asks at the same time waits until it is on the disk, and told.
+        """
+        async with self._noting.setdefault(order.id, asyncio.Lock()):
+            report = order.report
+            fresh = self.fills.fresh(report.trades)
+            entries = self.fills.entries(fresh)
+            key = f"order:{report.client_order_id}:{report.state.value}"
+            news = report.state not in (OrderState.INTENDED, OrderState.SENT) and self.log.get(key) is None
+            if news:
+                entries.append((journal.ORDER, report.body(), key))
+            try:
+                if entries:
+                    await self.write(entries)
+            except asyncio.CancelledError:  # it was written all the same: see `TraderJournal.write`
+                self._tell(order, report, fresh, news=news)
+                raise
+            self._tell(order, report, fresh, news=news)
+            return fresh
+
+    def _tell(self, order: WorkingOrder, report: OrderReport, fresh: list[VenueTrade], *, news: bool) -> None:
+        """What is on the disk now is told, once."""
+        self.fills.booked(fresh)
+        order.noted = order.noted or report.is_final
         if (news or fresh) and self._on_report is not None:
             self._on_report(replace(report, fresh=tuple(fresh)))
+
+    async def write(self, items: Iterable[Item], *, keep: bool = False) -> None:
+        """Durable on return. keep: what the journal has under these keys already stays.
+
+        A journal that is no `TraderJournal` is written at once: its process has no other symbols to delay.
+        """
+        if isinstance(self.log, TraderJournal):
+            await self.log.write(items, keep=keep)
+        else:
+            self.log.extend([one for one in items if not keep or one[2] is None or self.log.get(one[2]) is None])
+
+    async def written(self) -> None:
+        """Return when everything that was heard of orders so far is in the journal, and told.
+
+        An order whose end became known to somebody who was cut off before it was written is written now.
+        """
+        for lock in list(self._noting.values()):
+            async with lock:
+                pass
+        for order in [one for one in self._orders.values() if one.state in TERMINAL and not one.noted]:
+            async with order.lock:
+                await self.note(order)
 
     # Cancelling -------------------------------------------------------------------------------------------------------
 
@@ -527,10 +601,10 @@ class OrderDesk:
         async with order.lock:
             if order.state in TERMINAL:
                 return order.report
-            self._write_cancels({order.id: reason} | {partner.id: MAKES_ROOM for partner in partners})
+            await self._write_cancels({order.id: reason} | {partner.id: MAKES_ROOM for partner in partners})
             if order.held or order.state is OrderState.INTENDED:
                 order.report = replace(order.report, state=OrderState.CANCELED, reason=reason)
-                self.note(order)
+                await self.note(order)
             else:
                 await self.prove(order, may_send=False)
                 await self._withdraw(order)
@@ -538,12 +612,14 @@ class OrderDesk:
             await self.settle_end(partner)
         return order.report
 
-    def _write_cancels(self, reasons: Mapping[str, str]) -> None:
+    async def _write_cancels(self, reasons: Mapping[str, str]) -> None:
         """On the disk before the venue is asked: of a pair for both, because the venue ends both."""
         bodies = [{"client_order_id": name, "reason": reason} for name, reason in reasons.items()]
         new = [body for body in bodies if self.log.get(f"cancel:{body['client_order_id']}") is None]
         if new:
-            self.log.extend((journal.CANCEL, body, journal.entry_key(journal.CANCEL, body)) for body in new)
+            await self.write(
+                [(journal.CANCEL, body, journal.entry_key(journal.CANCEL, body)) for body in new], keep=True
+            )
 
     async def settle_end(self, order: WorkingOrder) -> None:
         """An order that the venue ended together with its partner; where it did not, it is asked for that."""
@@ -572,7 +648,7 @@ class OrderDesk:
                 return
             if order.state is not OrderState.PENDING_CANCEL:
                 order.report = replace(order.report, state=advance(order.state, OrderState.PENDING_CANCEL))
-                self.note(order)
+                await self.note(order)
             answer = await attempt(self.dialect.cancel(self.client, order.intent.symbol, order.id))
             if isinstance(answer, Failure):
                 if self.dialect.verdict(venue_reply(answer.error)) is Verdict.CLOCK:
@@ -601,7 +677,7 @@ class OrderDesk:
             raise problems[0]
         return [self.order(name).report for name, report in before.items() if self.order(name).report != report]
 
-    def hear(self, said: Any, trades: Iterable[Any] = ()) -> OrderReport | None:
+    async def hear(self, said: Any, trades: Iterable[Any] = ()) -> OrderReport | None:
         """An order structure of a stream (and trades of it); the report where it was news about an order of this desk.
 
         Streams repeat, reorder and lose: what is older than what is known is ignored, its trades are booked all the
@@ -616,21 +692,19 @@ class OrderDesk:
         known = _merged(order.report.trades, report.trades, told)
         if report.state is not OrderState.UNKNOWN:
             self.believe(order, report)
-        order.report = order.report.with_trades(known)
-        self.note(order)
-        return order.report if order.report != before else None
+        heard = order.report = order.report.with_trades(known)
+        await self.note(order)
+        return heard if heard != before else None
 
-    def book(self, client_order_id: str, trades: Iterable[Any]) -> list[VenueTrade]:
+    async def book(self, client_order_id: str, trades: Iterable[Any]) -> list[VenueTrade]:
         """Book trade structures of an order that this journal has, done or not; those that were news."""
         intent = self._intent_of(client_order_id)
         told = _readable(trades, intent, {})
-        fresh = self.fills.fresh(told)
-        if not fresh:
+        if not self.fills.fresh(told):
             return []
         order = self._orders.get(client_order_id) or self._restored(intent)
         order.report = order.report.with_trades(_merged(order.report.trades, told))
-        self.note(order)
-        return fresh
+        return await self.note(order)
 
     def is_overfilled(self, client_order_id: str) -> bool:
         """Whether the trades of an order of this journal are more than it ordered."""
@@ -645,9 +719,12 @@ class OrderDesk:
                 return order.id
         return self.fills.owner(venue_order_id)
 
-    async def tick(self, symbol: str, *, bid: float, ask: float) -> list[OrderReport]:
-        """The market moved: send the orders that the runner holds and whose price is there; their reports."""
-        return await self._held.tick(symbol, bid, ask)
+    async def tick(self, symbol: str, *, bid: float, ask: float, gone: bool = False) -> list[OrderReport]:
+        """The market moved: send the orders that the runner holds and whose price is there; their reports.
+
+        gone: it was there, and is no more.
+        """
+        return await self._held.tick(symbol, bid, ask, gone=gone)
 
     # Small things -----------------------------------------------------------------------------------------------------
 

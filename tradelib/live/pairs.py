@@ -47,7 +47,7 @@ class Pairs:
 
     # Placing and taking up --------------------------------------------------------------------------------------------
 
-    def cut(self, intents: Sequence[Intent]) -> list[Intent]:
+    async def cut(self, intents: Sequence[Intent]) -> list[Intent]:
         """`intents` as the venue can hold them at once: with the pieces of stops that have more than one target beside
         them, which are durable from here on. Unchanged where the venue holds no pairs."""
         if not self._desk.dialect.holds_oco:
@@ -56,7 +56,8 @@ class Pairs:
         new = [one for one in pieces if self._desk.log.get(f"intent:{one.client_order_id}") is None]
         bodies = [one.body() for one in new]
         if bodies:
-            self._desk.log.extend((journal.INTENT, body, journal.entry_key(journal.INTENT, body)) for body in bodies)
+            items = [(journal.INTENT, body, journal.entry_key(journal.INTENT, body)) for body in bodies]
+            await self._desk.write(items, keep=True)
         return [*intents, *pieces]
 
     def _pieces(self, members: Sequence[Intent]) -> list[Intent]:
@@ -91,7 +92,7 @@ class Pairs:
                     await self._send_or_drop(*orders)
                 for order in orders:
                     if order.state is OrderState.UNKNOWN:
-                        desk.note(order)
+                        await desk.note(order)
                         desk.believe(order, await desk.ask(order))
                 if len({order.state is OrderState.INTENDED for order in orders}) > 1:
                     desk.stop(
@@ -184,7 +185,7 @@ class Pairs:
                 continue
             self._desk.believe(other, await self._desk.ask(other))
             await self._desk.account_for(other)
-            self._desk.note(other)
+            await self._desk.note(other)
         if any(other.report.quantity for other in self._desk.siblings(order)):
             order.report = replace(order.report, reason=ONE_CANCELS)
 

@@ -66,10 +66,16 @@ async def attempt(request: Awaitable[Answer]) -> Answer | Failure:
     """The answer, or whatever went wrong, as a value.
 
     Everything is caught because ccxt also raises bare TypeError and KeyError on malformed replies, after the request
-    had its effect: an exception says that the answer is unknown, not that nothing happened.
+    had its effect: an exception says that the answer is unknown, not that nothing happened. A connection that ccxt
+    closes cancels whoever waits on it, which is a failure too, and not the end of the task that asked.
     """
     try:
         return await request
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return Failure(ConnectionError("the client gave the request up"))
     except Exception as error:  # noqa: BLE001 - see above
         return Failure(error)
 

@@ -128,7 +128,7 @@ class Reconciler:
 
     log: where baseline, foreign trades and results are written (the journal itself where there is only one). desks:
     the desks of all journals. markets: what they trade. foreign: "halt" or "note" where somebody trades by hand.
-    retired: journals of bundles that are traded no more.
+    retired: desks of journals whose bundles are traded no more; their orders and trades are known, and booked there.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Reconciler:
         dialect: Dialect | None = None,
         foreign: Literal["halt", "note"] = "halt",
         cycles: int = 3,
-        retired: Sequence[Ledger] = (),
+        retired: Sequence[OrderDesk] = (),
     ) -> None:
         if foreign not in ("halt", "note"):
             raise RunnerError(f"foreign is {foreign!r}: use 'halt' or 'note'")
@@ -159,9 +159,6 @@ class Reconciler:
         self._baseline: dict[str, Any] | None = None
         self._noted: set[str] = set()
         self.retired = list(retired)
-        self._retired_trades = {
-            (body["symbol"], str(body["trade_id"])) for log in self.retired for body in journal.fills(log)
-        }
 
     async def reconcile(self) -> Reconciliation:
         """One reconciliation, in at most `cycles` cycles; written down where anything differed.
@@ -247,7 +244,7 @@ class Reconciler:
     async def _compare_orders(self) -> list[Difference]:
         """Open orders here and there."""
         differences = []
-        before = {order.id: order for desk in self.desks for order in desk.working() if not order.held}
+        before = {order.id: order for desk in self._all_desks() for order in desk.working() if not order.held}
         for symbol in self.markets:
             names = await self._names(symbol)
             if any(self._is_done(name) for name in names):  # it may have ended while the answer was on its way
@@ -313,14 +310,12 @@ class Reconciler:
         return differences
 
     async def _compare_trade(self, symbol: str, trade: dict[str, Any]) -> list[Difference]:
-        if (symbol, str(trade["id"])) in self._retired_trades:
-            return []
         name = await self._owner(symbol, str(trade.get("order")))
         desk = None if name is None else self._desk_of(name)
         told = f"{trade.get('side')} {trade['amount']} {symbol} at {trade['price']}"
         told += f" (trade {trade['id']}, order {trade.get('order')})"
         if desk is not None and name is not None:
-            if not desk.book(name, [trade]):
+            if not await desk.book(name, [trade]):
                 return []
             if desk.is_overfilled(name):
                 detail = f"order {name} traded more than was ordered, the venue took it twice: {told}"
@@ -337,7 +332,7 @@ class Reconciler:
 
     async def _owner(self, symbol: str, venue_order_id: str) -> str | None:
         """The client order id of the order that a trade belongs to."""
-        for desk in self.desks:
+        for desk in self._all_desks():
             name = desk.named(venue_order_id)
             if name is not None:
                 return name
@@ -371,9 +366,13 @@ class Reconciler:
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
+    def _all_desks(self) -> list[OrderDesk]:
+        """The desks of all who trade here, and of those who did."""
+        return [*self.desks, *self.retired]
+
     def _all_journals(self) -> list[Ledger]:
-        """The journals of all who trade here, and of those who did."""
-        return [*(desk.log for desk in self.desks), *self.retired]
+        """Their journals."""
+        return [desk.log for desk in self._all_desks()]
 
     def _read_journals(self) -> None:
         """Book what the journals have gained."""
@@ -427,7 +426,7 @@ class Reconciler:
 
     def _desk_of(self, client_order_id: str) -> OrderDesk | None:
         """The desk whose journal has this intent."""
-        return next((desk for desk in self.desks if desk.log.get(f"intent:{client_order_id}") is not None), None)
+        return next((desk for desk in self._all_desks() if desk.log.get(f"intent:{client_order_id}") is not None), None)
 
     def _from_nowhere(self, symbol: str, told: str) -> Difference:
         detail = f"an order of this runner is at the venue and in no journal (an old backup?): {told}"

@@ -32,6 +32,7 @@ from tradelib.live.admission import account_lock, admit_bundle, admit_exits, adm
 from tradelib.live.journals import TraderJournal
 from tradelib.live.patience import Patience
 from tradelib.live.reconcile import Reconciler
+from tradelib.live.sight import looks
 from tradelib.live.summary import RunSummary, Step, summarise
 from tradelib.live.supervisor import Seat, Supervisor
 from tradelib.live.trader import Trader
@@ -49,8 +50,9 @@ class Runner:
     """Trades one admitted bundle through one venue until `until`, `stop`, or something that it must not decide alone.
 
     `until` is the open time of the last bar to decide on; on paper the run also ends where the venue's recording
-    does. `on_progress` is called with a `Step` after each decided bar. Construction checks the arguments; `run` does
-    the work and raises `RunnerError` where trading had to halt (the journal then says why).
+    does. `emulate_exits`: the runner may hold exits itself that the exchange cannot. `on_progress` is called with a
+    `Step` after each decided bar. Construction checks the arguments; `run` does the work and raises `RunnerError` where
+    trading had to halt (the journal then says why).
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Runner:
         shutdown: str = "keep",
         deadline: float = 30.0,
         reconcile_seconds: float = 60.0,
+        emulate_exits: bool = False,
     ) -> None:
         if not (math.isfinite(poll_seconds) and poll_seconds >= 0.0):
             raise RunnerError(f"poll_seconds is {poll_seconds!r}: give a number of seconds, 0 for as fast as possible")
@@ -85,6 +88,7 @@ class Runner:
         self.path = Path(journal_path)
         self.patience = patience or Patience()
         self.shutdown, self.deadline, self.reconcile_seconds = shutdown, deadline, reconcile_seconds
+        self.emulate_exits = emulate_exits
         self._until = epoch(until)
         self._poll_seconds = poll_seconds
         self._progress = on_progress
@@ -101,12 +105,17 @@ class Runner:
 
     async def run(self) -> RunSummary:
         """Trade until told to stop; the summary of the journal. Raises `RunnerError` when trading halts."""
-        admit_exits(self.bundle, self.exchange)
+        held = admit_exits(
+            self.bundle, self.exchange, emulate=self.emulate_exits, looks=looks("poll", self.mode, self._poll_seconds)
+        )
         client = self._connect()
         try:
             with locked(self.path), account_lock(self._venue_url, self.exchange), TraderJournal(self.path) as log:
                 admit_journal(log, self.bundle, self.mode)
                 journal.record(log, journal.START, **self._start_body())
+                if held:
+                    logger.warning("emulated exits: %s: %s", self.bundle.name, held)
+                    journal.record(log, journal.INCIDENT, what="emulated exits", detail=held)
                 seat = await self._trade(client, log)
                 if seat.failure is not None:
                     raise seat.failure
@@ -125,7 +134,7 @@ class Runner:
         def make() -> Trader:
             return Trader(
                 self.bundle, wire, log, pace, until=self._until, progress=self._progress, seconds=self._seconds,
-                probing=self.mode == "paper",
+                probing=self.mode == "paper", emulates=self.emulate_exits,
             )  # fmt: skip
 
         seat = Seat(make, log)
@@ -190,14 +199,16 @@ def run_bundle(
     exchange: str = _EXCHANGE,
     shutdown: str = "keep",
     deadline: float = 30.0,
+    emulate_exits: bool = False,
 ) -> RunSummary:
     """Verify the bundle at `bundle_path`, then trade it on the whole account; blocks until the run ends.
 
     venue_url: the paper venue on this machine; None for `mode="live"`. trust: the keys that may sign, by default the
     project's. until: open time of the last bar to decide on (ISO, UTC). poll_seconds: pause between two questions for
     new bars. shutdown, deadline: what SIGINT and SIGTERM do with orders and position ("keep", "cancel", "flatten"), and
-    within how many seconds. API keys come from `TRADELIB_API_KEY` and `TRADELIB_API_SECRET`. Raises `BundleError`
-    before anything is traded, `RunnerError` where trading is refused or had to halt.
+    within how many seconds. emulate_exits: the runner may hold exits itself that the exchange cannot. API keys come
+    from `TRADELIB_API_KEY` and `TRADELIB_API_SECRET`. Raises `BundleError` before anything is traded, `RunnerError`
+    where trading is refused or had to halt.
     """
     bundle = admit_bundle(bundle_path, mode, trust=trust, confirm_live=confirm_live)
 
@@ -214,6 +225,7 @@ def run_bundle(
             exchange=exchange,
             shutdown=shutdown,
             deadline=deadline,
+            emulate_exits=emulate_exits,
         )
         with signals(runner.stop):
             return await runner.run()

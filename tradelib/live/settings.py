@@ -45,6 +45,9 @@ class BundleSettings(Parameters):
         None, ge=0, le=1, description="fraction of the account that it trades; None: an equal one; 0: it is wound up"
     )
     execution: dict[str, Any] = Field(default_factory=dict, description="how its orders are worked; empty: at once")
+    emulate_exits: bool = Field(
+        False, description="the runner itself holds exits that the venue cannot: no protection while it is down"
+    )
 
     @field_validator("execution")
     @classmethod
@@ -222,6 +225,7 @@ def settings_template(bundles: Sequence[Path], venue: str) -> str:
     for bundle in bundles:
         lines += ["", "[[bundles]]", _line("path", str(bundle), BundleSettings)]
         lines += [f"# {_line('share', round(1.0 / len(bundles), 6), BundleSettings)}"]
+        lines += [f"# {_line('emulate_exits', False, BundleSettings)}"]
     for name in _TABLES:
         section = type(RunnerSettings.model_fields[name].get_default(call_default_factory=True))
         lines += ["", f"[{name}]", *_section(section)]

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from decimal import Decimal
 
 from tradelib.bundle.trading.bar import Bar
 from tradelib.live.bars import BarFeed
 from tradelib.live.execution.children import MarketView
 from tradelib.live.feeds import Streams
+from tradelib.live.held import met_since
 from tradelib.live.patience import Failure, attempt
 from tradelib.live.wired import Wire
 
-__all__ = ["Sight", "exact"]
+__all__ = ["LOOK_SECONDS", "Sight", "exact", "look_pause", "looks"]
 
+LOOK_SECONDS = 2.0
+"""Seconds after which the price is asked for that orders of the runner's own wait for, at most."""
 _DEPTH = 5
 """Levels of the order book that are asked for; the best ones are looked at."""
 
@@ -66,27 +70,45 @@ class Sight:
 
     def begin(self) -> None:
         """What was seen so far is over: prices from before an order was placed are not for it."""
-        self._watched = None
+        self._watched = self._feed.forming
         if self._streams is not None:
             self._shown, _ = self._streams.prices(self._feed.symbol, self._feed.timeframe, 0)
 
     async def glance(self) -> list[float]:
         """Every price since the last look, oldest first: streamed, or asked for; a venue that is polled stands still.
 
-        Between two questions a bar tells its extremes: the low is taken first, as it ends what was bought.
+        Between two questions, and between two updates of a stream, a bar tells its extremes.
         """
-        feed = self._feed
-        if self._polled:
-            return [] if feed.price is None else [feed.price]
-        streamed = None if self._streams is None else self._streams.forming(feed.symbol, feed.timeframe)
-        if streamed is not None and self._streams is not None:
-            feed.see(streamed)
-            self._shown, prices = self._streams.prices(feed.symbol, feed.timeframe, self._shown)
-            return prices or [streamed.close]
-        before = self._watched
-        await feed.glance()
-        self._watched = feed.forming
-        return [] if feed.forming is None else _since(before, feed.last, feed.forming)
+        feed, prices = self._feed, self._streamed()
+        if not (prices or self._polled):
+            await feed.glance()
+        before, self._watched = self._watched, feed.forming
+        if feed.forming is None:
+            return []
+        return _with_missed(_since(before, feed.last, feed.forming), prices)
+
+    def passed(self, closed: Sequence[Bar]) -> list[float]:
+        """Prices that these bars turned out to have met since the last look, now that they have closed.
+
+        On a venue of recorded bars that is polled, where a bar forms unseen, this is all that tells of its inside.
+        """
+        before, self._watched = self._watched, closed[-1]
+        return _with_missed([] if before is None else met_since(before, closed), self._streamed())
+
+    async def brace(self) -> list[float]:
+        """A last look before orders leave, for those that are held already; nothing where nobody answers."""
+        seen = [] if self._polled else await attempt(self.glance())
+        return [] if isinstance(seen, Failure) else seen
+
+    def _streamed(self) -> list[float]:
+        """What was streamed since the last look, at least the newest price; nothing where no stream speaks."""
+        feed, streams = self._feed, self._streams
+        newest = None if streams is None else streams.forming(feed.symbol, feed.timeframe)
+        if newest is None or streams is None:
+            return []
+        feed.see(newest)
+        self._shown, prices = streams.prices(feed.symbol, feed.timeframe, self._shown)
+        return prices or [newest.close]
 
     async def moved(self) -> None:
         """Until a stream shows another price; for ever where there is none."""
@@ -96,18 +118,32 @@ class Sight:
             await self._streams.wait_price(self._feed.symbol, self._feed.timeframe, self._shown)
 
 
+def look_pause(seconds: float) -> float:
+    """Seconds between two questions for the price, where `seconds` are wished for."""
+    return min(LOOK_SECONDS, max(seconds, 0.05))
+
+
+def looks(feed: str, mode: str, seconds: float) -> str:
+    """How often a runner looks at the price for the orders that it holds itself, in words."""
+    if feed == "stream":
+        return "as it is streamed"
+    if mode == "live":
+        return f"every {look_pause(seconds):g} s"
+    return "when it asks the paper venue for bars, and knows the inside of a recorded bar only when that has closed"
+
+
 def _since(before: Bar | None, closed: Bar, forming: Bar) -> list[float]:
     """Prices that were met since `before` was the forming bar: new extremes of what became of it, and of the next."""
     if before is None or before.milliseconds > forming.milliseconds:
         return [forming.close]
-    found: list[float] = []
-    for bar in (closed, forming):
-        if bar.milliseconds < before.milliseconds:
-            continue
-        later = bar.milliseconds > before.milliseconds
-        found += [bar.low] if later or bar.low < before.low else []
-        found += [bar.high] if later or bar.high > before.high else []
-    return [*found, forming.close]
+    return [*met_since(before, [closed, forming]), forming.close]
+
+
+def _with_missed(found: list[float], streamed: list[float]) -> list[float]:
+    """What was streamed, after those of the prices found in bars that the stream left out."""
+    if not streamed:
+        return found
+    return [*(price for price in found if not min(streamed) <= price <= max(streamed)), *streamed]
 
 
 def exact(value: float) -> Decimal:

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 
 from tradelib.errors import LedgerError
 from tradelib.ledger import journal
-from tradelib.live.connection import describe_error
 from tradelib.live.journals import TraderJournal
+from tradelib.live.mishaps import explain, is_unforeseen
 from tradelib.live.patience import Insistence, Unanswered
 from tradelib.live.trader import Trader
 from tradelib.live.watchdog import Watchdog, heard_by, show_life
@@ -50,7 +50,7 @@ class Seat:
     @property
     def problem(self) -> str:
         """Why nobody trades here; "" where somebody does."""
-        return "" if self.failure is None else describe_error(self.failure)
+        return "" if self.failure is None else explain(self.failure)
 
     @property
     def busy(self) -> bool:
@@ -140,7 +140,7 @@ class Supervisor:
                 return
             pause = self._insistence.pause(seat.restarts)
             seat.restarts += 1
-            if (refused := _noted(seat, journal.INCIDENT, what="restart", detail=str(error))) is not None:
+            if (refused := await _noted(seat, journal.INCIDENT, what="restart", detail=str(error))) is not None:
                 await self._end(seat, refused)
                 return
             logger.warning("%s starts again in %.1f s: %s", seat.name, pause, error)
@@ -158,9 +158,9 @@ class Supervisor:
     async def _end(self, seat: Seat, error: BaseException) -> None:
         """Nobody trades here any more. That holds whether its journal can be told or not."""
         seat.failure = error
-        reason = describe_error(error)
-        logger.critical("%s is halted: %s", seat.name, reason, extra={"alert": f"trader:{seat.name}"})
-        _noted(seat, journal.HALT, reason=reason)
+        reason, trace = explain(error), error if is_unforeseen(error) else None
+        logger.critical("%s is halted: %s", seat.name, reason, exc_info=trace, extra={"alert": f"trader:{seat.name}"})
+        await _noted(seat, journal.HALT, reason=reason)
         if self._on_end is not None:
             await self._on_end(seat)
         self.watchdog.forget(seat.name)
@@ -220,10 +220,10 @@ class Supervisor:
         self.watchdog.hear(seat.name)
 
 
-def _noted(seat: Seat, kind: str, **body: str) -> LedgerError | None:
+async def _noted(seat: Seat, kind: str, **body: str) -> LedgerError | None:
     """Write into a seat's journal; the error where its disk refuses, which is told."""
     try:
-        journal.record(seat.log, kind, **body)
+        await seat.log.write([(kind, body, None)])
     except LedgerError as error:
         logger.error("%s: not journalled: %s: %s", seat.name, body, error, extra={"alert": "journal"})
         return error

@@ -23,7 +23,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -36,7 +36,7 @@ from tradelib.bundle.trading.bar import Bar, bars_frame
 from tradelib.bundle.trading.instructions import Ending, Instruction, Plan
 from tradelib.bundle.trading.purse import Book, Purse, can_pay, sold
 from tradelib.bundle.trading.retelling import (
-    legs_of,
+    leg_of,
     verdicts,
 )
 from tradelib.bundle.trading.terms import client_order_id, decided_quantity, is_reached, order_terms, quantise
@@ -54,10 +54,12 @@ from tradelib.live.execution.records import instruction_body
 from tradelib.live.execution.schedules import Schedule
 from tradelib.live.feeds import Pace, Streams
 from tradelib.live.gate import PASSED, GateVerdict
-from tradelib.live.intents import Intent, OrderReport
+from tradelib.live.held import placed_in, show
+from tradelib.live.intents import Intent, OrderReport, OrderState
 from tradelib.live.journals import Item, TraderJournal
+from tradelib.live.opening import decisions_since, listing_body, purse_body, remember_bars
 from tradelib.live.patience import Failure, attempt
-from tradelib.live.sight import Sight, exact
+from tradelib.live.sight import LOOK_SECONDS, Sight, exact, look_pause
 from tradelib.live.summary import Step
 from tradelib.live.watchdog import show_life
 from tradelib.live.wired import Wire
@@ -69,10 +71,8 @@ logger = logging.getLogger(__name__)
 
 _IDLE_POLLS = 50
 """Polls in a row without a new bar after which a paper trader asks whether the market is still open."""
-_LOOK = 2.0
+_LOOK = LOOK_SECONDS
 """Seconds after which resting orders are asked for while a bar forms."""
-_SHORTEST = 0.05
-"""Seconds between two questions for a price, at least."""
 _SNAPSHOT = 1_000
 """Decisions between two snapshots of a book."""
 
@@ -109,8 +109,10 @@ class Trader:
     """The gate's second look, at every request that sends an order: it counts nothing, and refuses what has changed."""
     schedule: Schedule | None = None
     """How its orders are worked; None: each at once and whole, as research assumes."""
-    look_seconds: float = _LOOK
+    look_seconds: float = LOOK_SECONDS
     """Pause between two questions for the price, while the runner holds orders and no stream tells it."""
+    emulates: bool = False
+    """Whether it may hold exits itself that its venue cannot: see `tradelib.live.held`."""
     progress: Callable[[Step], None] | None = None
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=10_000))
 
@@ -141,9 +143,9 @@ class Trader:
         self._overdue: list[str] | None = None
         self._to_deliver: tuple[Plan, list[Intent], Bar, float] | None = None
         self._writing = False
-        self._postponed: list[tuple[Callable[[dict[str, Any]], bool], dict[str, Any]]] = []
+        self._postponed: list[tuple[Callable[[dict[str, Any]], Awaitable[bool]], dict[str, Any]]] = []
         self._begun = False
-        self._since_snapshot = 0
+        self._since_snapshot, self._remembers = 0, False
         self._idle = 0
         self._allotted = 0.0
         self._decided = -1
@@ -171,16 +173,21 @@ class Trader:
     async def start(self) -> None:
         """Go on where the journal ends: history, open orders, purse; then compare with the venue."""
         self.listing = await self.wire.markets.listing(self.symbol, self.bundle.execution.lots_per_unit)
-        await self._write_listing(self.listing)
-        self.feed.resume([Bar.from_body(body) for body in journal.bars(self.log)])
+        if (last := self.log.last(journal.LISTING)) is None or last.body != listing_body(self.listing):
+            await self.log.write([entry(journal.LISTING, listing_body(self.listing))], self.wire.executor)
+        remember_bars(self.log, self.feed)
         seen = await self.feed.start()
-        await self._settle()
+        await self.desk.survey()
+        self._told.clear()  # all of it is in the journal, from which the book is opened
         self.worked.restore(self.log)
         self.book = await self._open_book()
         await self._compare_account()
+        await self._settle()
         last = self.log.last(journal.DECISION)
         self._begun = last is not None
         self._decided = -1 if last is None else pd.Timestamp(last.body["time"]).value // 10**6
+        if self.due:
+            await self.courier.look_back(ahead=not self.probing)
         await self._pass(seen)
         newest = "" if last is None else last.body["time"]
         self.worked.stop("its bar has passed", lambda order: order.kind == "market" and order.time != newest)
@@ -188,34 +195,29 @@ class Trader:
             self._overdue = self._overdue or []  # the decision that comes first places what is missing, too
         else:
             await self._make_stand()
+            await self.courier.look_back()
             await self._settle_news()
             await self._work_through()
         self.started = True
 
-    async def _write_listing(self, listing: Listing) -> None:
-        """What orders will be rounded to; again where the venue changed it."""
-        tick = None if listing.tick is None else format(listing.tick, "f")
-        body = {"symbol": listing.symbol, "step": format(listing.step, "f"), "tick": tick}
-        last = self.log.last(journal.LISTING)
-        if last is None or last.body != body:
-            await self.log.write([entry(journal.LISTING, body)], self.wire.executor)
-
     async def _settle(self) -> None:
-        """Resolve what an earlier run left open. Only an order of the newest closed bar may still be sent."""
-        newest = self.feed.last.time
-        for body in journal.unresolved(self.log):
-            intent = Intent.from_body(body)
-            if intent.kind == "market":
-                await self.desk.recover(intent, may_send=intent.time == newest)
+        """Go on where an earlier run was cut off, as `Courier.send` would: withdraw what stands in the book no longer,
+        then send what never left. Only an order of the newest closed bar may still be sent."""
+        newest, left = self.feed.last.time, [Intent.from_body(body) for body in journal.unresolved(self.log)]
+        unsent = [one for one in left if self.desk.order(one.client_order_id).state is OrderState.INTENDED]
+        await self.courier.send(self._astray(), [one for one in unsent if one.time == newest])
+        for intent in [one for one in left if one.kind == "market"]:
+            await self.desk.recover(intent, may_send=False)
         await self.desk.resume(lambda intent: intent.time == newest)
-        self._told.clear()  # all of it is in the journal, from which the book is opened
 
     async def _open_book(self) -> Book:
         """The purse as the journal tells it, or a new one."""
         if self.log.last(journal.PURSE) is None and self.log.last(journal.EQUITY) is None:
-            await self._fund()
+            account = None if self.funding is not None else await self._account()
+            await self.log.write([entry(journal.PURSE, purse_body(self.funding, account))], self.wire.executor)
+        self._since_snapshot = decisions_since(self.log)
         self._allotted = sum(float(body["cash"]) for body in journal.bodies(self.log, journal.PURSE))
-        self.courier.legs = legs_of(self.log)
+        self.courier.legs = {order.id: leg_of({"leg": order.intent.leg}) for order in self.desk.working(self.symbol)}
         return open_book(self.bundle, self.log)
 
     async def _make_stand(self) -> None:
@@ -227,6 +229,14 @@ class Trader:
             await self._carry_out(plan)
             await self._settle_news()
 
+    def _astray(self) -> tuple[str, ...]:
+        """The legs that rest, or were about to, and stand in the book no longer: whoever withdrew them ended before the
+        cancel was written down."""
+        stands = {order.leg for order in self.book.instructions} | self.worked.parents.keys()
+        rest = (order for order in self.desk.working(self.symbol) if order.intent.kind != "market")
+        legs = (self.courier.legs.get(order.id, "").rstrip("+") for order in rest)
+        return tuple(dict.fromkeys(leg for leg in legs if leg and leg not in stands))
+
     def _is_written(self, order: Instruction) -> bool:
         """Whether the journal has an order, or the ticket that works it."""
         return order.leg in self.worked.parents or self.log.get(f"intent:{self._id(order)}") is not None
@@ -237,6 +247,7 @@ class Trader:
         What came in; what could not go out is owed, and written down.
         """
         async with self._turn:
+            await self.desk.written()
             self._book_quietly()
             moved = max(cash, -max(self.purse.cash, 0.0))
             body = {"cash": moved, "position": 0.0, "capital": capital, "share": share, "reason": reason}
@@ -244,16 +255,6 @@ class Trader:
             self.book.fund(moved)
             self._allotted += moved
             return moved
-
-    async def _fund(self) -> None:
-        terms = self.funding
-        if terms is None:
-            account = await self._account()
-            body = {**vars(account), "capital": account.cash, "share": 1.0, "reason": "the whole account"}
-        else:
-            cash = terms.share * terms.capital
-            body = {"cash": cash, "position": 0.0, "capital": terms.capital, "share": terms.share, "reason": "opened"}
-        await self.log.write([entry(journal.PURSE, body)], self.wire.executor)
 
     async def _account(self) -> Account:
         assert self.listing is not None
@@ -307,6 +308,9 @@ class Trader:
         fresh = await self.feed.poll()
         if not fresh:
             await self.listen()
+        elif self._holds_orders():
+            async with self._turn:
+                await self.courier.show(fresh)
         if fresh and self.streams is not None:
             self.streams.check(self.symbol, self.feed.timeframe, fresh)
         await self._pass(fresh)
@@ -329,10 +333,7 @@ class Trader:
         return any(order.held for order in self.desk.working(self.symbol))
 
     async def _tick(self, prices: Sequence[float | None]) -> None:
-        """Show prices, as they came, to the orders that the runner holds because the venue cannot."""
-        for price in prices:
-            if price is not None and self._holds_orders():
-                await self.desk.tick(self.symbol, bid=price, ask=price)
+        await show(self.desk, self.symbol, prices)
 
     async def idle(self, stopping: asyncio.Event) -> None:
         """Wait for the next bar; now and then ask whether there will be one."""
@@ -351,14 +352,14 @@ class Trader:
                 one.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
 
-    def hear(self, said: dict[str, Any]) -> bool:
+    async def hear(self, said: dict[str, Any]) -> bool:
         """An order as a stream tells it; True where it is one of this desk's. Not while a decision is written down."""
         if self._writing:
             self._postponed.append((self.hear, said))
             return True
-        return self.desk.hear(said) is not None
+        return await self.desk.hear(said) is not None
 
-    def hear_trade(self, said: dict[str, Any]) -> bool:
+    async def hear_trade(self, said: dict[str, Any]) -> bool:
         """A trade as a stream tells it; True where it is news of an order of this desk."""
         name = self.desk.named(str(said.get("order")))
         if name is None:
@@ -366,22 +367,22 @@ class Trader:
         if self._writing:
             self._postponed.append((self.hear_trade, said))
             return True
-        return bool(self.desk.book(name, [said]))
+        return bool(await self.desk.book(name, [said]))
 
     def look_again(self) -> None:
         """Ask how orders stand at the next occasion."""
         self._heard.set()
 
-    def _hear_postponed(self) -> None:
+    async def _hear_postponed(self) -> None:
         postponed, self._postponed = self._postponed, []
         for hear, said in postponed:
-            hear(said)
+            await hear(said)
 
     async def _is_time(self, waiting: Sequence[asyncio.Task[Any]]) -> bool:
         """Wait for one of these, for news of orders, or until these should be looked after; True for the first."""
         wake = self.worked.wake_ms(self.sight.known()) if self.worked else None
         held = self._holds_orders()
-        longest = min(_LOOK, max(self.look_seconds, _SHORTEST)) if held else _LOOK
+        longest = min(_LOOK, look_pause(self.look_seconds)) if held else _LOOK
         seconds = longest if wake is None else min(longest, max(0.0, (wake - self.sight.now()) / 1e3))
         news: list[asyncio.Task[Any]] = [asyncio.create_task(self._heard.wait())]
         news += [asyncio.create_task(self.sight.moved())] if held else []
@@ -416,18 +417,19 @@ class Trader:
         await self._look()
         view = await self._view()
         self._writing = True
-        begun = time.perf_counter()
-        told = self.courier.news(before=self._booked_before(bar))
-        plan = self._caught_up(self.book.close(bar, self.feed.history(), told, later=self.courier.news()))
-        drafts = self._orders(plan, view)
-        took = time.perf_counter() - begun
-        self._begun, self._decided = True, bar.milliseconds
         try:
+            await self.desk.written()  # the book is told what the journal has before this decision, and nothing else
+            begun = time.perf_counter()
+            told = self.courier.news(before=self._booked_before(bar))
+            plan = self._caught_up(self.book.close(bar, self.feed.history(), told, later=self.courier.news()))
+            drafts = self._orders(plan, view)
+            took = time.perf_counter() - begun
+            self._begun, self._decided = True, bar.milliseconds
             intents = await self._write_down(drafts, self._decision(bar, plan))
         finally:
             self._writing = False
+        await self._hear_postponed()
         self._to_deliver = plan, intents, bar, took
-        self._hear_postponed()
 
     def _caught_up(self, plan: Plan) -> Plan:
         """The plan, with what bars that passed asked for and what still has to be done of it."""
@@ -454,6 +456,9 @@ class Trader:
             await self._tick([self.feed.price])
             await self._settle_news()
             await self._work_through()
+            if self._remembers:
+                await self.log.checkpoint()
+                self._since_snapshot, self._remembers = 0, False
         finally:
             self._turn.release()
         self._report(bar, plan, status, took)
@@ -481,10 +486,9 @@ class Trader:
             entry(journal.DECISION, {"time": bar.time, **account, **decided}),
         ]
         self._since_snapshot += 1
-        rests = self._since_snapshot >= _SNAPSHOT and not self.courier.untold  # what is told later is no part of it
-        if rests and (state := self.book.state()) is not None:
+        self._remembers = self._since_snapshot >= _SNAPSHOT and not self.courier.untold  # later news is no part of it
+        if self._remembers and (state := self.book.state()) is not None:
             items.append(entry(journal.SNAPSHOT, {"time": bar.time, "state": state}))
-            self._since_snapshot = 0
         return items
 
     def _orders(self, plan: Plan, view: MarketView) -> Drafts:
@@ -520,6 +524,9 @@ class Trader:
         if intent is not None:
             drafts.items.append(opening)
             drafts.send(intent, view)
+            if self.emulates and intent.kind != "market":
+                kind, arrived, key = drafts.items[-1]
+                drafts.items[-1] = kind, {**arrived, **placed_in(self.feed.forming)}, key
             self._promise(order, float(intent.quantity))
         elif verdict.cause != "lot" or self.bundle.needs:
             drafts.items += [opening, refusal(time, self.symbol, order, verdict)]
@@ -657,6 +664,8 @@ class Trader:
     # Orders -----------------------------------------------------------------------------------------------------------
 
     async def _send(self, cancel: Sequence[str], intents: Sequence[Intent]) -> str | None:
+        if self.emulates:
+            await self.courier.brace(intents)
         return await self.courier.send(cancel, intents)
 
     async def _execute(self, intent: Intent) -> OrderReport:
@@ -771,7 +780,7 @@ class Trader:
 
         Not while an order whose outcome is unknown may have closed it: what is sold twice is somebody else's.
         """
-        self._book_quietly()
+        await self._quietly()
         held = self.purse.position
         if not self._lots(held) or any(order.intent.reduces for order in self.desk.working(self.symbol)):
             return []

@@ -22,8 +22,13 @@ WRITERS = 4
 """Threads that write journals: more wait for the same disk."""
 
 
-def connect(venue_url: str | None, mode: str, exchange: str, patience: Patience, *, streams: bool = False) -> Any:
-    """The ccxt client, with the keys of the environment; `RunnerError` for a host that `mode` must not reach."""
+def connect(
+    venue_url: str | None, mode: str, exchange: str, patience: Patience, *, streams: bool = False, beside: Any = None
+) -> Any:
+    """The ccxt client, with the keys of the environment; `RunnerError` for a host that `mode` must not reach.
+
+    streams: one that speaks WebSocket too. beside: the client that is there already, with the same key.
+    """
     keys = credentials_from_environment(exchange)
     return make_client(
         venue_url,
@@ -33,6 +38,7 @@ def connect(venue_url: str | None, mode: str, exchange: str, patience: Patience,
         exchange,
         passphrase=keys.passphrase,
         streams=streams,
+        beside=beside,
         receive_window_ms=round(patience.receive_window * 1000),
         request_timeout_ms=round(patience.request_timeout * 1000),
     )

@@ -84,17 +84,13 @@ _MINUTES = {
     "30min": 30,
     "1h": 60,
     "4h": 240,
-    "6h": 360,
     "6Hutc": 360,
-    "12h": 720,
     "12Hutc": 720,
-    "1day": 1440,
     "1Dutc": 1440,
-    "3day": 4320,
     "3Dutc": 4320,
-    "1week": 10080,
     "1Wutc": 10080,
 }
+"""Bars from six hours on that begin by UTC: those without `utc` begin by UTC+8, and this venue has none of them."""
 
 
 class BitgetError(Exception):

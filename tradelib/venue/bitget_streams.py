@@ -32,15 +32,12 @@ _MINUTES = {
     "30m": 30,
     "1H": 60,
     "4H": 240,
-    "6H": 360,
     "6Hutc": 360,
-    "12H": 720,
     "12Hutc": 720,
-    "1D": 1440,
     "1Dutc": 1440,
-    "1W": 10080,
     "1Wutc": 10080,
 }
+"""As in `tradelib.venue.bitget`: what begins by UTC+8 is not there."""
 Login = Callable[[Mapping[str, Any], int], "tuple[int, str] | None"]
 
 

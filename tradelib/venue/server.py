@@ -366,16 +366,17 @@ def run_venue(
     state: str | Path | None = None,
     live: str | None = None,
     timeframe: str | None = None,
+    tick_by_tick: bool = False,
     announce: Callable[[str], None],
 ) -> None:
     """Serve a paper exchange until Ctrl-C or SIGTERM; the key pair comes from the environment.
 
     bars: files, one market each: bars (.parquet, .csv), or with `timeframe` recorded trades or order-book events (.csv
-    with the columns of `TradeTape` or `BookTape`). live: instead of files, the public data of this exchange (ccxt's id)
-    for `symbols` in bars of `timeframe`. symbols: the markets as BASE/QUOTE, by default as the files say. faults: a
-    file with a `FaultPlan`. state: a file that keeps the account. The other terms are those of `VenueMarket`,
-    `PaperExchange` and `VenueServer`. `announce` gets one line when the venue listens, and one when it stops. Raises
-    `VenueError` or `DataError` before anything listens.
+    with the columns of `TradeTape` or `BookTape`). tick_by_tick: the clock stops at each of these. live: instead of
+    files, the public data of this exchange (ccxt's id) for `symbols` in bars of `timeframe`. symbols: the markets as
+    BASE/QUOTE, by default as the files say. faults: a file with a `FaultPlan`. state: a file that keeps the account.
+    The other terms are those of `VenueMarket`, `PaperExchange` and `VenueServer`. `announce` gets one line when the
+    venue listens, and one when it stops. Raises `VenueError` or `DataError` before anything listens.
     """
     key, secret = _credentials()
     terms = {
@@ -400,19 +401,28 @@ def run_venue(
         if live is not None:
             runner.run(_serve_live(live, symbols or [], timeframe or "1m", terms, cash, options, announce))
             return
-        markets = _recorded(bars, symbols, timeframe, terms)
+        if tick_by_tick and timeframe is None:
+            raise VenueError(
+                "bars have no ticks: tick by tick needs files of trades or order-book events, and a timeframe"
+            )
+        markets = _recorded(bars, symbols, timeframe, terms, fine=tick_by_tick)
         exchange = PaperExchange(markets, cash=cash, start=start, pace=pace)
         server = VenueServer(exchange, seconds_per_bar=seconds_per_bar, **options)
         runner.run(_until_signal(server, announce))
 
 
 def _recorded(
-    files: Sequence[str | Path], symbols: Sequence[str] | None, timeframe: str | None, terms: dict[str, Any]
+    files: Sequence[str | Path],
+    symbols: Sequence[str] | None,
+    timeframe: str | None,
+    terms: dict[str, Any],
+    *,
+    fine: bool,
 ) -> list[VenueMarket]:
     """One market for each file."""
     if timeframe is not None and symbols is None:
         raise VenueError("a file of trades or order-book events names no market: give symbols")
-    tapes = [read_bars(Path(path)) if timeframe is None else read_events(path, timeframe) for path in files]
+    tapes = [read_bars(Path(path)) if timeframe is None else read_events(path, timeframe, fine=fine) for path in files]
     named = [str(tape.attrs["symbol"]) for tape in tapes if isinstance(tape, pd.DataFrame)]
     names = named if symbols is None else list(symbols)
     if len(names) != len(tapes):

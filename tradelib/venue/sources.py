@@ -12,6 +12,7 @@ from bar to bar, too, or, with `fine=True`, from event to event: then the formin
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -48,7 +49,7 @@ class Print(NamedTuple):
     asks: tuple[Level, ...] = ()
 
 
-class Source:
+class Source(ABC):
     """Bars `opens[i]`, `rows[i]` of one timeframe; index `bars` stands for the bar without trades after the last
     one."""
 
@@ -62,9 +63,9 @@ class Source:
         """Times at which the clock may stand; the end is not among them."""
         return self.opens[: self.bars]
 
+    @abstractmethod
     def prints(self, since: int, until: int) -> Iterable[Print]:
         """What happens in [since, until), oldest first."""
-        raise NotImplementedError
 
     def levels(self, clock: int, side: int) -> list[Level]:
         """What a market order of `side` meets at `clock`, best first; empty where nothing trades."""

@@ -59,25 +59,25 @@ def is_child(leg: str) -> bool:
 
 def open_tickets(log: Ledger) -> list[tuple[dict[str, Any], Ticket]]:
     """The tickets without an `ENDING`, each with the body of its instruction, oldest first."""
-    over = {_name(body) for body in journal.bodies(log, journal.ENDING)}
-    left = [body for body in journal.bodies(log, journal.INSTRUCTION) if "ticket" in body and _name(body) not in over]
-    found = tickets(log) if left else {}
-    return [(body, found[_name(body)]) for body in left]
+    left = journal.open_instructions(log)
+    found = tickets(log, min(entry.sequence for entry in left) - 1) if left else {}
+    return [(entry.body, found[_name(entry.body)]) for entry in left]
 
 
-def tickets(log: Ledger) -> dict[tuple[str, str, str], Ticket]:
-    """Every ticket of the journal as it stood when the journal ended, by `(time, symbol, leg)` of its instruction.
+def tickets(log: Ledger, after: int = 0) -> dict[tuple[str, str, str], Ticket]:
+    """Every ticket of the journal as it stood when the journal ended, by `(time, symbol, leg)` of its instruction;
+    `after`: of those that were opened after this sequence.
 
     A child without a final order counts as working: ask the venue, and tell the ticket, before asking for actions. A
     cancel that was not confirmed is asked for again where it is still wanted: nobody knows whether it was sent.
     """
     children: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
-    for intent in journal.intents(log):
+    for intent in journal.bodies(log, journal.INTENT, after):
         children[intent["time"], intent["symbol"], parent_leg(intent.get("leg", ""))].append(intent)
-    orders, fills = journal.standing(log), _by_order(journal.fills(log))
-    arrivals = {body["client_order_id"]: body for body in journal.bodies(log, journal.ARRIVAL)}
+    orders, fills = journal.standing(log, after), _by_order(journal.bodies(log, journal.FILL, after))
+    arrivals = {body["client_order_id"]: body for body in journal.bodies(log, journal.ARRIVAL, after)}
     found = {}
-    for body in journal.bodies(log, journal.INSTRUCTION):
+    for body in journal.bodies(log, journal.INSTRUCTION, after):
         name = _name(body)
         if "ticket" in body:
             opened = body["ticket"]["arrival"]["time_ms"]
