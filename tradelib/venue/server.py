@@ -332,7 +332,8 @@ class VenueThread:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            with interpreted():  # the first order would wait for a compiler
+                asyncio.run(self._serve())
         except VenueError as error:
             self._failure = error
         finally:
