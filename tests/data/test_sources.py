@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
+from tradelib.data import sources
 from tradelib.data.bars import check_bars
 from tradelib.data.sources import embedded, list_embedded
 from tradelib.data.timeframes import expected_times
-from tradelib.errors import ParameterError
+from tradelib.errors import DataError, MissingExtraError, ParameterError
 
 SP500 = "ba8b7852c1182071c470f93e10e242211804d5c2b14c27c35a1c10a8afaaa684"
 NASDAQ = "2fd01cec4b95f9920858e83d645a12d7185807b8ac18c285f2958bcf64af2146"
@@ -62,3 +69,22 @@ def test_another_symbol_and_an_unknown_name() -> None:
     assert embedded("sp500", symbol="ES/USD").attrs["symbol"] == "ES/USD"
     with pytest.raises(ParameterError, match="did you mean 'nasdaq'"):
         embedded("nasdac")
+
+
+def test_the_package_that_ships_them_is_read_and_not_imported() -> None:
+    code = "import sys; from tradelib.data.sources import embedded; embedded('sp500'); print('arch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sources, "distribution", lambda name: SimpleNamespace(locate_file=tmp_path.joinpath))
+    with pytest.raises(DataError, match=r"holds no arch/data/sp500/sp500.csv.gz: install arch==8\.0\.0"):
+        embedded("sp500")
+
+    def missing(name: str) -> None:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(sources, "distribution", missing)
+    monkeypatch.setitem(sys.modules, "arch", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'tradelib\[research\]'"):
+        embedded("sp500")
