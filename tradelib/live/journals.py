@@ -71,10 +71,10 @@ class TraderJournal(SegmentedLedger):
             connection.execute(f"PRAGMA cache_size=-{_CACHE}")
 
     def close(self) -> None:
-        """As `SegmentedLedger.close`."""
-        super().close()
+        """As `SegmentedLedger.close`; the writer goes last, which brings what is in the write-ahead log into the file."""
         if self._reader is not None:
             self._reader.close()
+        super().close()
 
     def extend(self, items: Iterable[Item]) -> list[Entry]:
         """As `SegmentedLedger.extend`; whoever calls it in an event loop makes everybody there wait for the disk."""
