@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from tests.environment import PROJECT, project_environment
 # Before any library is imported: numba, matplotlib and hypothesis read their folders at import.
 os.environ.update(project_environment())
 os.environ["MPLBACKEND"] = "agg"
+# A shell that starts this in the background lets it ignore Ctrl-C, and so would the processes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

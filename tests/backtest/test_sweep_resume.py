@@ -212,7 +212,7 @@ CHILD = """
         window: int = 5
 
         def signals(self, bars):
-            time.sleep(0.05)
+            time.sleep(0.02)
             average = bars["close"].rolling(self.window).mean()
             return (bars["close"] > average).astype(float).where(average.notna())
 
