@@ -286,5 +286,29 @@ def test_every_fault_of_the_wire_is_lived_through(path: Path) -> None:
         floor.assert_sound()
 
 
+def test_an_answer_that_a_trade_has_overtaken_is_asked_for_again(path: Path) -> None:
+    """Given balances that are older than the journal, again and again: nobody is halted for what the runner did."""
+    with Floor(path) as floor:
+
+        async def work(at: Life) -> Reconciliation:
+            await at.reconciler.reconcile()
+            ask, trades = at.client.fetch_balance, iter(range(6))
+
+            async def overtaken(*given: Any) -> Any:
+                said = await ask(*given)
+                for number in trades:
+                    await at.trade(str(number), "buy", "1")
+                    break
+                return said
+
+            at.client.fetch_balance = overtaken
+            return await at.reconciler.reconcile()
+
+        told = floor.life(work)
+        assert told.halted == {}
+        assert floor.position() == 6
+        floor.assert_sound()
+
+
 def test_amounts_never_round_up() -> None:
     assert quantise(Decimal("1.99999"), Decimal("0.001")) == Decimal("1.999")

@@ -229,12 +229,28 @@ class Reconciler:
     async def _cycle(self, *, thorough: bool) -> list[Difference]:
         """Orders and balances; trades only where something does not add up, or for a `thorough` look."""
         differences = await self._compare_orders()
-        doubtful = self._symbols_of(self._compare_balances(await self._balances()))
+        doubtful = self._symbols_of(self._compare_balances(await self._still_balances()))
         for symbol in self.markets if thorough else doubtful:
             differences += await self._compare_trades(symbol)
         if doubtful:
-            differences += self._compare_balances(await self._balances())
+            differences += self._compare_balances(await self._still_balances())
         return differences
+
+    async def _still_balances(self) -> dict[str, Decimal | None]:
+        """Balances that no trade has overtaken: none was written down while they were asked for, if that can be had."""
+        before, said = await self._booked(), await self._balances()
+        for _ in range(self.cycles - 1):
+            if (booked := await self._booked()) == before:
+                break
+            before, said = booked, await self._balances()
+        return said
+
+    async def _booked(self) -> int:
+        """How many trades the journals have, after everything that was heard is in them."""
+        for desk in self._all_desks():
+            await desk.written()
+        self._read_journals()
+        return self._books.count
 
     def _symbols_of(self, differences: Sequence[Difference]) -> list[str]:
         """The symbols whose trades may explain what is amiss: those of a base asset, else all of the currency."""
