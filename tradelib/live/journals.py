@@ -71,7 +71,7 @@ class TraderJournal(SegmentedLedger):
             connection.execute(f"PRAGMA cache_size=-{_CACHE}")
 
     def close(self) -> None:
-        """As `SegmentedLedger.close`; the writer goes last, which brings what is in the write-ahead log into the file."""
+        """As `SegmentedLedger.close`; the writer goes last: it brings the write-ahead log into the file."""
         if self._reader is not None:
             self._reader.close()
         super().close()
