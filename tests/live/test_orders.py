@@ -347,3 +347,19 @@ def test_a_trade_that_leaves_out_what_must_be_known_is_not_booked() -> None:
     for name in ("id", "amount", "price", "side", "timestamp"):
         with pytest.raises(RunnerError, match="without"):
             VenueTrade.read({**whole, name: None}, NAME, SYMBOL)
+
+
+def test_a_venue_that_adds_up_floats_does_not_keep_an_order_open_for_its_last_digit() -> None:
+    """0.2 and 0.1 are 0.30000000000000004 there: no trade is missing, and a restart does not ask for one for ever."""
+    intent = Intent("2020-01-02T00:00:00+00:00", "tl-1", "C1/USDT", "buy", Decimal("0.4"))
+    trades = tuple(
+        VenueTrade.read(
+            {"id": str(n), "side": "buy", "amount": amount, "price": 100.0, "timestamp": n + 1}, "tl-1", intent.symbol
+        )
+        for n, amount in enumerate((0.2, 0.1))
+    )
+
+    report = OrderReport("tl-1", OrderState.CANCELED, quantity=0.2 + 0.1).with_trades(trades)
+
+    assert (report.quantity, report.price, report.complete) == (0.3, 100.0, True)
+    assert not journal.accounts_for(Decimal("0.2"), 0.2 + 0.1)

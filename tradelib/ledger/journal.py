@@ -67,6 +67,7 @@ __all__ = [
     "TRIGGER",
     "VOCABULARY",
     "WORKING_STATUSES",
+    "accounts_for",
     "bar_count",
     "bars",
     "bodies",
@@ -362,10 +363,7 @@ def working(journal: Ledger) -> list[dict[str, Any]]:
 
 
 def incomplete(journal: Ledger) -> list[dict[str, Any]]:
-    """Final orders of which the fills do not add up to what the venue called filled: a trade was told late, or never.
-
-    Written as decimals: 0.1 and 0.2 make 0.3.
-    """
+    """Final orders of which the fills do not add up to what the venue called filled: some are told late, or never."""
     mark, after = _mark(journal)
     early = [fill for name in (*mark["open"], *mark["incomplete"]) for fill in journal.starting(f"fill:{name}:")]
     filled: dict[str, Decimal] = {}
@@ -375,7 +373,12 @@ def incomplete(journal: Ledger) -> list[dict[str, Any]]:
     known = (standing_of(journal, name) for name in mark["incomplete"])
     told = [*(order for order in known if order is not None), *bodies(journal, ORDER, after)]
     final = [order for order in told if order["status"] in FINAL_STATUSES and order["quantity"]]
-    return [one for one in final if abs(float(filled.get(one["client_order_id"], Decimal(0)))) < abs(one["quantity"])]
+    return [one for one in final if not accounts_for(filled.get(one["client_order_id"], Decimal(0)), one["quantity"])]
+
+
+def accounts_for(traded: Decimal | float, quantity: float) -> bool:
+    """Whether trades of `traded` units are all of a `quantity`, but for the last digits that adding up floats costs."""
+    return abs(float(traded)) >= abs(quantity) * (1.0 - 1e-9)
 
 
 def unresolved(journal: Ledger) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from tradelib.bundle.trading.retelling import (
     leg_of,
     parted,
 )
+from tradelib.ledger.journal import accounts_for
 from tradelib.live.bars import Bar, BarFeed
 from tradelib.live.fills import VenueTrade, total
 from tradelib.live.gate import GateVerdict
@@ -216,7 +217,7 @@ class Courier:
         async def question() -> None:
             told = await self._wire.dialect.fills(self._wire.client, self._symbol, order_id=venue_order_id)
             await self.desk.book(name, told)
-            if abs(float(total(self.desk.fills.of(name)))) < abs(quantity):
+            if not accounts_for(total(self.desk.fills.of(name)), quantity):
                 raise LookupError("trades are missing")
 
         await self._wire.insistence.insist(question, f"all trades of order {name}")

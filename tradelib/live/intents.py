@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from tradelib.bundle.trading.terms import exact
 from tradelib.errors import RunnerError
+from tradelib.ledger.journal import accounts_for
 from tradelib.live.connection import describe_error, venue_reply
 from tradelib.live.dialects import Dialect, Placement, Verdict, dialect_of
 from tradelib.live.fills import VenueTrade, total
@@ -214,7 +215,8 @@ class OrderReport:
     @property
     def complete(self) -> bool:
         """Whether the trades account for everything that was filled."""
-        return float(total(self.trades)) == self.quantity
+        known = float(total(self.trades))
+        return accounts_for(known, self.quantity) and accounts_for(self.quantity, known)
 
     @property
     def filled_at(self) -> str | None:
@@ -224,7 +226,7 @@ class OrderReport:
     def with_trades(self, trades: tuple[VenueTrade, ...]) -> OrderReport:
         """The same, with quantity, price and fee as `trades` add up to, where they know more than the report."""
         known = float(total(trades))
-        if not trades or abs(known) < abs(self.quantity):
+        if not trades or not accounts_for(known, self.quantity):
             return replace(self, trades=trades)
         price = trades[0].price if len(trades) == 1 else _average(trades)
         fees = [trade.fee for trade in trades]

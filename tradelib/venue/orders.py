@@ -157,8 +157,8 @@ class Order:
 
     @cached_property
     def executed(self) -> float:
-        """Base units that have been traded."""
-        return sum(fill.quantity for fill in self.fills)
+        """Base units that have been traded, as decimals add up: an exchange does not say 0.30000000000000004."""
+        return float(sum(Decimal(repr(fill.quantity)) for fill in self.fills))
 
     @cached_property
     def cost(self) -> float:
