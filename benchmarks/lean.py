@@ -30,9 +30,9 @@ COMMAND = "from tradelib.cli import main; main()"
 
 
 def measure() -> dict[str, float]:
-    """Memory in MB of a runner that has traded `BARS` minutes, its peak, and the seconds until its first decision.
+    """`memory_last`, `memory_peak`: of a runner that has traded `BARS` minutes, resident MB.
 
-    `p50_ms`, `p99_ms`: a decision with seven indicators on 500 bars, in the same environment.
+    `p50_ms`, `p99_ms`: milliseconds of a decision with seven indicators on 500 bars, in the same environment.
     """
     python = environment(LEAN, CACHE / "environments")
     with tempfile.TemporaryDirectory(prefix="lean-") as folder:

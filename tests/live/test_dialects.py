@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -407,14 +407,12 @@ def test_a_market_buy_on_bitget_never_pays_more_than_it_may(sealed: Sealed) -> N
 # The client
 
 
-@pytest.mark.parametrize(("name", "most"), [("kraken", 1), ("binance", 5), ("bitget", 5)])
-def test_private_requests_of_kraken_go_out_one_after_another(sealed: Sealed, name: str, most: int) -> None:
-    """Its nonces must arrive in rising order, whatever way each request takes."""
-    going: list[int] = [0]
+def watch(clients: Sequence[Any]) -> list[int]:
+    """How many requests of these clients are under way whenever one begins, as a list that grows."""
+    going: list[int] = []
+    now = 0
 
-    async def work(client: Any) -> int:
-        fetch, now = client.fetch, 0
-
+    def counted(fetch: Any) -> Any:
         async def watched(*arguments: Any) -> Any:
             nonlocal now
             now += 1
@@ -425,7 +423,19 @@ def test_private_requests_of_kraken_go_out_one_after_another(sealed: Sealed, nam
             finally:
                 now -= 1
 
-        client.fetch = watched
+        return watched
+
+    for client in clients:
+        client.fetch = counted(client.fetch)
+    return going
+
+
+@pytest.mark.parametrize(("name", "most"), [("kraken", 1), ("binance", 5), ("bitget", 5)])
+def test_private_requests_of_kraken_go_out_one_after_another(sealed: Sealed, name: str, most: int) -> None:
+    """Its nonces must arrive in rising order, whatever way each request takes."""
+
+    async def work(client: Any) -> int:
+        going = watch([client])
         balances = await asyncio.gather(*(client.fetch_balance() for _ in range(5)))
         assert [balance["USDT"]["total"] for balance in balances] == [100_000.0] * 5
         return max(going)
@@ -436,34 +446,18 @@ def test_private_requests_of_kraken_go_out_one_after_another(sealed: Sealed, nam
 @pytest.mark.parametrize(("name", "most"), [("kraken", 1), ("binance", 2)])
 def test_a_second_client_with_the_same_key_takes_turns_with_the_first(sealed: Sealed, name: str, most: int) -> None:
     """The streams have a client of their own, which asks for their token: its nonce must not overtake an order's."""
-    going = [0]
 
-    async def work(client: Any) -> None:
-        now = 0
+    async def work(client: Any) -> int:
         other = connected(address(client), name, streams=True, beside=client)
-
-        def counted(fetch: Any) -> Any:
-            async def watched(*arguments: Any) -> Any:
-                nonlocal now
-                now += 1
-                going.append(now)
-                await asyncio.sleep(0.01)
-                try:
-                    return await fetch(*arguments)
-                finally:
-                    now -= 1
-
-            return watched
-
         try:
             await other.load_markets()
-            client.fetch, other.fetch = counted(client.fetch), counted(other.fetch)
+            going = watch([client, other])
             await asyncio.gather(client.fetch_balance(), other.fetch_balance())
         finally:
             await other.close()
+        return max(going)
 
-    talk(exchange(sealed), name, work)
-    assert max(going) == most
+    assert talk(exchange(sealed), name, work) == most
 
 
 def kraken_candle(interval: int, opened: str, close: float) -> dict[str, Any]:
