@@ -2,15 +2,16 @@
 
 import ast
 import warnings
-from typing import Any
+from typing import Any, ClassVar, Self
 
+import pydantic
 import pytest
 from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
 from tradelib.backtest import Costs, DecisionRule, Market
 from tradelib.errors import ParameterError
-from tradelib.parameters import Parameters
+from tradelib.parameters import Parameters, Variants
 from tradelib.risk import Exits
 from tradelib.risk.exits import Distance
 from tradelib.strategies import TrendFollowing
@@ -86,3 +87,72 @@ class TestNames:
 def test_an_error_that_shows_parameters_stays_short() -> None:
     with pytest.raises(ParameterError, match=r"got Costs\(fee_rate=0.002\)"):
         Market(Costs(fee_rate=0.002))
+
+
+class Band(Parameters):
+    """Asks something of two parameters together, and counts how often."""
+
+    asked: ClassVar[int] = 0
+    low: float = 0.0
+    high: float = 1.0
+    name: str = "band"
+
+    @pydantic.model_validator(mode="after")
+    def _low_is_lower(self) -> Self:
+        type(self).asked += 1
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low}) must be below high ({self.high})")
+        return self
+
+
+class Shouted(Parameters):
+    """Does more than asking: its name changes on the way."""
+
+    name: str = "band"
+
+    @pydantic.field_validator("name")
+    @classmethod
+    def _loud(cls, name: str) -> str:
+        return name.upper()
+
+
+class TestVariants:
+    def test_a_variant_is_what_replace_makes(self) -> None:
+        variant = Variants(Band(name="b"), {"rule.low": "low", "rule.high": "high"})
+        for low in (-1, 0, -0.0, 0.0, 0.5, True, 0.5, -1):
+            for high in (2, 2.0, 3, 2):
+                made, expected = variant({"rule.low": low, "rule.high": high}), Band(name="b", low=low, high=high)
+                assert repr(made) == repr(expected)
+                assert made == expected
+                assert (made.to_config(), made.model_fields_set) == (expected.to_config(), expected.model_fields_set)
+                assert list(map(type, vars(made).values())) == list(map(type, vars(expected).values()))
+                with pytest.raises(pydantic.ValidationError, match="frozen"):
+                    made.low = 3  # type: ignore[misc]
+
+    def test_what_does_not_go_together_is_refused_with_the_words_of_replace(self) -> None:
+        variant = Variants(Band(), {"low": "low", "high": "high"})
+        for low, high in ((0.0, 1.0), (0.5, 2.0), (1.0, 2.0)):
+            variant({"low": low, "high": high})
+        for _ in range(2):
+            with pytest.raises(ParameterError, match=r"low \(1.0\) must be below high \(1.0\)"):
+                variant({"low": 1.0, "high": 1.0})
+        with pytest.raises(ParameterError, match="Band: low = 'x'"):
+            variant({"low": "x", "high": 1.0})
+        assert variant({"low": 0.5, "high": 1.0}) == Band(low=0.5)
+
+    def test_each_copy_is_asked_as_a_whole_and_no_known_value_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        variant, slow, replace = Variants(Band(), {"low": "low"}), [], Parameters.replace
+
+        def counted(self: Band, **changes: Any) -> Band:
+            slow.append(changes)
+            return replace(self, **changes)
+
+        monkeypatch.setattr(Parameters, "replace", counted)
+        before = Band.asked
+        for _ in range(5):
+            variant({"low": 0.25})
+        assert (Band.asked - before, len(slow)) == (5, 1)
+
+    def test_a_class_that_does_more_goes_the_long_way(self) -> None:
+        variant = Variants(Shouted(), {"name": "name"})
+        assert [variant({"name": "a"}).name for _ in range(2)] == ["A", "A"]

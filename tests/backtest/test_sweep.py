@@ -174,7 +174,11 @@ class TestPoints:
         assert three.costs.fee_rate == 0.0
 
     def test_blocks_are_small_where_bars_are_many(self):
-        assert [block_size(bars) for bars in (100, 5_000, 100_000, 1_000_000)] == [64, 64, 5, 1]
+        class Alone(Strategy):
+            """Says nothing of batches."""
+
+        assert [block_size(bars, TrendFollowing) for bars in (100, 5_000, 100_000, 2_000_000)] == [256, 209, 10, 1]
+        assert [block_size(bars, Alone) for bars in (100, 5_000, 100_000, 2_000_000)] == [64, 64, 10, 1]
 
 
 def test_what_a_thread_keeps_is_bounded_and_the_oldest_goes_first(monkeypatch):

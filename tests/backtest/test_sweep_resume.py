@@ -54,6 +54,7 @@ def interrupted_after(monkeypatch):
                 pressed.set()
                 raise KeyboardInterrupt
 
+        monkeypatch.setattr(module, "block_size", lambda *_: 64)
         monkeypatch.setattr(module, "evaluate_block", evaluate_slowly)
         monkeypatch.setattr(module.Job, "take", take_then_stop)
 

@@ -1,4 +1,4 @@
-"""Signals times a scale, checked on the way: compiled and interpreted, one row or many."""
+"""Signals times a scale, checked on the way: compiled and interpreted, as numbers and as whole numbers."""
 
 from __future__ import annotations
 
@@ -8,63 +8,66 @@ import numpy as np
 import pytest
 
 from tradelib._jit import interpreted
-from tradelib.backtest.weighing import weigh, weigh_in_place
+from tradelib._threads import WORTHWHILE
+from tradelib.backtest.weighing import weigh, weigh_codes, weigh_row
 
 NAN, INF = math.nan, math.inf
+SILENT = -128
 
 
-def weighed(signals: list[list[float]], scale: list[float]) -> tuple[int, list[list[float]]]:
-    """The row that is told and the weights, of both executions."""
-    given = np.array(signals)
+def weighed(signals: list[float], scale: list[float]) -> tuple[int, list[float]]:
+    """How many values are wrong, and the weights, of both executions; whole numbers have to say the same as codes."""
+    given, scales = np.array(signals), np.array(scale)
+    found = []
 
-    def once() -> tuple[int, np.ndarray]:
-        weights = given.reshape(-1).copy()
-        return int(weigh_in_place(weights, np.array(scale), given.shape[1])), weights
+    def once() -> None:
+        weights = np.empty(len(signals))
+        found.append((int(weigh_row(given, scales, weights)), weights))
+        if set(signals) <= {-1.0, 0.0, 1.0} | {s for s in signals if math.isnan(s)}:
+            codes = np.where(np.isnan(given), SILENT, given).astype(np.int8)
+            found.append((int(weigh_codes(codes, SILENT, scales, weights := np.empty(len(signals)))), weights))
 
-    compiled = once()
+    once()
     with interpreted():
-        plain = once()
-    assert plain[0] == compiled[0]
-    np.testing.assert_array_equal(plain[1], compiled[1])
-    return compiled[0], compiled[1].reshape(given.shape).tolist()
-
-
-FINE = -1
+        once()
+    for wrong, weights in found[1:]:
+        assert wrong == found[0][0]
+        np.testing.assert_array_equal(weights if not wrong else [], found[0][1] if not wrong else [])
+    return found[0][0], found[0][1].tolist()
 
 
 @pytest.mark.parametrize(
-    ("signals", "scale", "told", "weights"),
+    ("signals", "scale", "weights"),
     [
-        ([[NAN, 1.0, 0.5, -1.0]], [2.0], FINE, [[NAN, 2.0, 1.0, -2.0]]),
-        ([[NAN, 1.0, 0.5, -1.0]], [NAN, NAN, 3.0, 4.0], FINE, [[NAN, NAN, 1.5, -4.0]]),
-        ([[1.0, 1.0], [0.5, -0.5]], [0.9], FINE, [[0.9, 0.9], [0.45, -0.45]]),
-        ([[NAN, NAN]], [1.0], FINE, [[NAN, NAN]]),
-        ([[1.0, 1.0]], [NAN, NAN], FINE, [[NAN, NAN]]),
+        ([NAN, 1.0, 0.5, -1.0], [2.0], [NAN, 2.0, 1.0, -2.0]),
+        ([NAN, 1.0, 0.0, -1.0], [2.0], [NAN, 2.0, 0.0, -2.0]),
+        ([NAN, 1.0, 0.5, -1.0], [NAN, NAN, 3.0, 4.0], [NAN, NAN, 1.5, -4.0]),
+        ([NAN, 1.0, 0.0, -1.0], [NAN, NAN, 3.0, 4.0], [NAN, NAN, 0.0, -4.0]),
+        ([NAN, NAN], [1.0], [NAN, NAN]),
+        ([1.0, 1.0], [NAN, NAN], [NAN, NAN]),
     ],
-    ids=["one number", "a number per bar", "two rows", "no signal yet", "no scale yet"],
+    ids=["one number", "whole", "a number per bar", "whole, a number per bar", "no signal yet", "no scale yet"],
 )
-def test_a_weight_is_signal_times_scale(
-    signals: list[list[float]], scale: list[float], told: int, weights: list[list[float]]
-) -> None:
-    found = weighed(signals, scale)
-    assert found[0] == told
-    np.testing.assert_array_equal(found[1], weights)
+def test_a_weight_is_signal_times_scale(signals: list[float], scale: list[float], weights: list[float]) -> None:
+    wrong, found = weighed(signals, scale)
+    assert wrong == 0
+    np.testing.assert_array_equal(found, weights)
 
 
 @pytest.mark.parametrize(
-    ("signals", "scale", "told"),
+    ("signals", "scale"),
     [
-        ([[NAN, 1.0, 1.5, -1.0]], [2.0], 0),
-        ([[0.0, 1.0], [0.0, -1.01]], [2.0], 1),
-        ([[NAN, 1.0, NAN, -1.0]], [2.0], 0),
-        ([[1.0, INF]], [2.0], 0),
-        ([[NAN, 1.0, 1.0]], [1.0, 1.0, INF], 0),
-        ([[1.0, 1.0], [1.0, 1.0]], [1.0, NAN], 0),
-        ([[1.0, 1.0], [2.0, 1.0]], [NAN, 1.0], 1),
+        ([NAN, 1.0, 1.5, -1.0], [2.0]),
+        ([0.0, -1.01], [2.0]),
+        ([NAN, 1.0, NAN, -1.0], [2.0]),
+        ([1.0, INF], [2.0]),
+        ([NAN, 1.0, 1.0], [1.0, 1.0, INF]),
+        ([1.0, 1.0], [1.0, NAN]),
+        ([2.0, 1.0], [NAN, 1.0]),
     ],
     ids=[
         "too large",
-        "too small in the second row",
+        "too small",
         "a hole",
         "infinite",
         "an infinite scale",
@@ -72,10 +75,14 @@ def test_a_weight_is_signal_times_scale(
         "too large before the scale",
     ],
 )
-def test_the_first_row_with_a_wrong_signal_or_weight_is_named(
-    signals: list[list[float]], scale: list[float], told: int
-) -> None:
-    assert weighed(signals, scale)[0] == told
+def test_what_is_wrong_is_counted(signals: list[float], scale: list[float]) -> None:
+    assert weighed(signals, scale)[0] == 1
+
+
+def test_a_code_that_is_no_signal_is_wrong() -> None:
+    codes, weights = np.array([SILENT, 1, 2, -1], np.int8), np.empty(4)
+    assert weigh_codes(codes, SILENT, np.array([1.0]), weights) == 1
+    assert weigh_codes(codes, SILENT, np.array([NAN, 1.0, 1.0, 1.0]), weights) == 1
 
 
 def test_one_row_is_weighed_into_another() -> None:
@@ -84,3 +91,17 @@ def test_one_row_is_weighed_into_another() -> None:
     np.testing.assert_array_equal(weights, [NAN, 2.0, -1.0])
     np.testing.assert_array_equal(signals, [NAN, 1.0, -0.5])
     assert not weigh(np.array([1.0, 3.0]), np.array([2.0]), np.empty(2))
+
+
+@pytest.mark.parametrize("known_from", [0, 3, WORTHWHILE - 1, WORTHWHILE])
+def test_two_halves_are_the_whole(known_from: int) -> None:
+    """A long row is weighed on two cores, unless the second half would begin before the first signal."""
+    n = 2 * WORTHWHILE
+    signals = np.where(np.arange(n) < known_from, NAN, np.random.default_rng(1).choice([-1.0, 0.25, 1.0], n))
+    weights = np.empty(n)
+    assert weigh(signals, np.array([0.5]), weights)
+    np.testing.assert_array_equal(weights, 0.5 * signals)
+    for hole in (WORTHWHILE - 1, WORTHWHILE, n - 1):
+        spoilt = signals.copy()
+        spoilt[max(hole, known_from + 1)] = NAN
+        assert not weigh(spoilt, np.array([0.5]), weights)

@@ -15,6 +15,7 @@ from tradelib.indicators import probe_bars
 from tradelib.parameters import Parameters
 from tradelib.risk import Sizing
 from tradelib.strategies import Strategy, TrendFollowing, available
+from tradelib.strategies.base import decoded
 
 BARS = probe_bars(2_500, seed=5)  # longer than two restarts of a running sum
 STRATEGIES = {name: kind for name, kind in available().items() if kind.__module__.startswith("tradelib.")}
@@ -45,7 +46,8 @@ def _others(value: Any, choices: tuple[Any, ...]) -> Iterator[Any]:
 
 
 def assert_same_bits(rows: np.ndarray, singles: list[np.ndarray]) -> None:
-    """Equal as bits, so that a zero with a sign or another NaN would be told."""
+    """Equal as bits, so that a zero with a sign or another NaN would be told; whole numbers are decoded first."""
+    rows = decoded(rows)
     assert rows.shape == (len(singles), len(BARS))
     assert rows.dtype == np.float64
     for row, single in zip(rows, singles, strict=True):
@@ -113,6 +115,6 @@ def test_a_batch_that_is_not_each_alone_is_told():
     """The planted fault: one signal of one row turned round."""
     points = variants(TrendFollowing)
     rows = TrendFollowing.batch_signals(points, BARS, {})
-    rows[1, 1_234] = 1.0 - rows[1, 1_234]
+    rows[1, 1_234] = 1 - rows[1, 1_234]
     with pytest.raises(AssertionError):
         assert_same_bits(rows, singles(points))

@@ -335,12 +335,15 @@ def _add_returns(lanes: np.ndarray, count: int, first: float, threshold: float, 
 
 @_inlined
 def _add_flat(lanes: np.ndarray, count: int, first: float, threshold: float, level: float) -> None:
-    """What `_add_returns` and `_mark` do with returns of zero at an equity of `level`, which is no new peak."""
-    for j in range(count):
-        _add_core(lanes, _DISTANCE * LANES + j, LANES, 0.0, first, threshold)
-    for j in range(count):
-        low = lanes[_LOW * LANES + j]
-        lanes[_LOW * LANES + j] = level if level < low else low
+    """What `_add_returns` and `_mark` do with returns of zero at an equity of `level`, which is no new peak.
+
+    Where the first return is zero, too, their distances from it add nothing; and one lane may remember the level for
+    all, because the lowest of them is looked for in the end.
+    """
+    if first != 0.0 or threshold > 0.0:
+        for j in range(count):
+            _add_core(lanes, _DISTANCE * LANES + j, LANES, 0.0, first, threshold)
+    lanes[_LOW * LANES] = level if level < lanes[_LOW * LANES] else lanes[_LOW * LANES]
 
 
 @_inlined

@@ -7,6 +7,7 @@ lock, and may run in threads or on other machines.
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,15 +26,15 @@ from tradelib.backtest.machine import advance
 from tradelib.backtest.performance import CORE, CORE_ONLY, performance, workspace
 from tradelib.backtest.statistics import ACTIVITY, activity
 from tradelib.backtest.trades import TRADE_COLUMNS, pair_fills
-from tradelib.backtest.weighing import weigh_in_place
+from tradelib.backtest.weighing import weigh_codes, weigh_row
 from tradelib.data.panel import Panel
 from tradelib.errors import ParameterError
-from tradelib.parameters import Parameters
+from tradelib.parameters import Parameters, Variants
 from tradelib.risk import judging
 from tradelib.risk.exits import Exits, ScaleIn
 from tradelib.risk.limits import Limits
 from tradelib.risk.sizing import Sizing, product_scale
-from tradelib.strategies.base import Strategy
+from tradelib.strategies.base import SILENT, Strategy, decoded
 
 __all__ = ["FIGURES", "Maker", "Point", "Shared", "block_size", "evaluate_block", "make_point", "warmup"]
 
@@ -41,9 +42,13 @@ FIGURES = (*CORE, *ACTIVITY)
 _LARGEST = float(np.finfo(np.float64).max)
 _SINGLE = ("strategy", "sizing", "costs", "market")
 _POLICIES: dict[str, type[Parameters]] = {"exits": Exits, "scale_in": ScaleIn, "limits": Limits}
-_BLOCK = 64
+_BLOCK = 256
 _SPLIT = len(CORE)
+_SETTING = tuple(operator.itemgetter(place) for place in (2, 3, 4))
+"""Rule, costs and market of a point."""
 _KEPT_BYTES = 64 * 2**20
+_ROOM = 2**20
+"""Signals of a block: eight megabytes, or one where they are whole numbers."""
 
 
 class Point(NamedTuple):
@@ -78,9 +83,16 @@ class Shared:
             object.__setattr__(self, name, value)
 
 
-def block_size(bars: int) -> int:
-    """Points of a block: their target weights fit the cache of a core, however many bars there are."""
-    return max(1, min(_BLOCK, 2**22 // (8 * bars)))
+def block_size(bars: int, strategy: type[Strategy]) -> int:
+    """Points of a block: so many that handing it over is no work, and however many bars there are, few megabytes.
+
+    Fewer where each of them is asked for its signals alone, and may take long.
+    """
+    return max(1, min(_BLOCK if _knows_batches(strategy) else _BLOCK // 4, _ROOM // bars))
+
+
+def _knows_batches(strategy: type[Strategy]) -> bool:
+    return strategy.batch_signals.__func__ is not Strategy.batch_signals.__func__  # type: ignore[attr-defined]
 
 
 def make_point(base: Point, changes: Mapping[str, Any]) -> Point:
@@ -107,6 +119,11 @@ class Maker:
         self._alone = next(iter(self._fields)) if len(self._fields) == 1 else ""  # each of its values is met once
         place = Point._fields.index(self._alone) if self._alone else 0
         self._before, self._after = base[:place], base[place + 1 :]
+        self._variants = {
+            part: Variants(getattr(base, part), {path: name for name, path in fields})
+            for part, fields in self._fields.items()
+            if part != "rule" and {name for name, _ in fields} <= type(getattr(base, part)).model_fields.keys()
+        }
 
     @property
     def parts(self) -> frozenset[str]:
@@ -116,34 +133,34 @@ class Maker:
     def __call__(self, changes: Mapping[str, Any]) -> Point:
         """The point with the values of `changes`; `ParameterError` for an impossible one."""
         if self._alone:
-            values = {name: changes[path] for name, path in self._fields[self._alone]}
-            return Point._make((*self._before, _changed(self.base, self._alone, values), *self._after))
+            return Point._make((*self._before, self._changed(self._alone, changes), *self._after))
         return self.base._replace(**{part: self._shared(part, changes) for part in self._fields})
 
     def _shared(self, part: str, changes: Mapping[str, Any]) -> Any:
         """A part with its values, made once."""
-        values = {name: changes[path] for name, path in self._fields[part]}
-        made, key = self._made[part], repr(values)
+        made, key = self._made[part], repr([changes[path] for _, path in self._fields[part]])
         if key not in made:
             try:
-                made[key] = _changed(self.base, part, values)
+                made.setdefault(key, self._changed(part, changes))
             except ParameterError as error:
                 made[key] = error
         if isinstance(made[key], ParameterError):
             raise made[key]
         return made[key]
 
-
-def _changed(base: Point, part: str, values: Mapping[str, Any]) -> Any:
-    """The part of `base` with `values`; those of a rule are paths to its policies, or its band."""
-    if part != "rule":
-        return getattr(base, part).replace(**values)
-    inner: dict[str, dict[str, Any]] = {}
-    for path, value in values.items():
-        policy, _, name = path.rpartition(".")
-        inner.setdefault(policy, {})[name] = value
-    changes = {**inner.pop("", {}), **{policy: _policy(base.rule, policy, given) for policy, given in inner.items()}}
-    return base.rule.replace(**changes)
+    def _changed(self, part: str, changes: Mapping[str, Any]) -> Any:
+        """The part with its values of `changes`; those of a rule are paths to its policies, or its band."""
+        if part in self._variants:
+            return self._variants[part](changes)
+        values = {name: changes[path] for name, path in self._fields[part]}
+        if part != "rule":
+            return getattr(self.base, part).replace(**values)
+        rule, inner = self.base.rule, dict[str, dict[str, Any]]()
+        for path, value in values.items():
+            policy, _, name = path.rpartition(".")
+            inner.setdefault(policy, {})[name] = value
+        policies = {policy: _policy(rule, policy, given) for policy, given in inner.items() if policy}
+        return rule.replace(**inner.get("", {}), **policies)
 
 
 def _policy(rule: DecisionRule, part: str, values: Mapping[str, Any]) -> Any:
@@ -152,63 +169,94 @@ def _policy(rule: DecisionRule, part: str, values: Mapping[str, Any]) -> Any:
     return _POLICIES[part](**values) if present is None else present.replace(**values)
 
 
-def _targets(points: Sequence[Point], shared: Shared) -> tuple[np.ndarray, np.ndarray]:
-    """Target weights of the different decisions among `points`, `(d, n, 1)`, and the row of each point, `(k,)`.
+class _Decisions(NamedTuple):
+    """The different decisions among points: one of the points that decide so, and the decision of each point `(k,)`.
 
-    Points that differ in exits, limits or costs alone decide the same: their weights are computed once. Each row is
-    checked as a single run would be.
+    Points that differ in exits, limits or costs alone decide the same.
     """
-    first: dict[tuple[int, int], int] = {}
-    rows = np.array([first.setdefault((id(p.strategy), id(p.sizing)), len(first)) for p in points])
-    places = np.unique(rows, return_index=True)[1]
-    return _weights([points[i] for i in places], shared), rows
+
+    points: list[Point]
+    use: np.ndarray
 
 
-def _weights(points: Sequence[Point], shared: Shared) -> np.ndarray:
-    """Target weights of points, `(k, n, 1)`, each checked as a single run would be."""
-    panel, memo = shared.panel, _memo(shared)
-    bars = memo.get("bars")
-    if bars is None:
-        bars = memo["bars"] = panel.bars(panel.symbols[0])
-    kind = type(points[0].strategy)
-    if kind.batch_signals.__func__ is Strategy.batch_signals.__func__:  # type: ignore[attr-defined]
-        weights = np.empty((len(points), len(panel), 1))
+def _decisions(points: Sequence[Point]) -> _Decisions:
+    first, deciders, use = dict[tuple[int, int], int](), list[Point](), list[int]()
+    for point in points:
+        key = id(point.strategy), id(point.sizing)
+        if key not in first:
+            first[key] = len(deciders)
+            deciders.append(point)
+        use.append(first[key])
+    return _Decisions(deciders, np.array(use))
+
+
+class _Signals(NamedTuple):
+    """What decisions are made of: `rows` `(d, n)` of numbers, or `codes` `(d, n)` of int8; the other one is empty.
+
+    `which` `(d,)`: the row of `scales` `(s, 1)` or `(s, n)` that each is multiplied by; -1 where a row is the target
+    weight already, checked as a single run would check it.
+    """
+
+    rows: np.ndarray
+    codes: np.ndarray
+    scales: np.ndarray
+    which: np.ndarray
+
+
+_NO_ROWS, _NO_CODES = np.empty((0, 0)), np.empty((0, 0), np.int8)
+
+
+def _bars(shared: Shared) -> Any:
+    """The bars as a frame, made once per thread."""
+    memo = _memo(shared)
+    if "bars" not in memo:
+        memo["bars"] = shared.panel.bars(shared.panel.symbols[0])
+    return memo["bars"]
+
+
+def _signals(points: Sequence[Point], shared: Shared) -> _Signals:
+    """Signals of points with different decisions."""
+    bars, kind, n = _bars(shared), type(points[0].strategy), len(shared.panel)
+    if not _knows_batches(kind):
+        rows = np.empty((len(points), n))
         for row, point in enumerate(points):
-            weights[row, :, 0] = point.full_rule().weights(bars)[1]
-        return weights
-    signals = kind.batch_signals([point.strategy for point in points], bars, memo)
-    return _sized(points, signals, bars, shared)[:, :, None]
+            rows[row] = point.full_rule().weights(bars)[1]
+        return _Signals(rows, _NO_CODES, np.ones((1, 1)), np.full(len(points), -1))
+    rows = kind.batch_signals([point.strategy for point in points], bars, _memo(shared))
+    places, scales = dict[int, int](), [np.ones(1)]
+    for sizing in {id(point.sizing): point.sizing for point in points}.values():
+        scale = product_scale(sizing, bars)
+        if scale is not None:
+            places[id(sizing)] = len(scales)
+            scales.append(scale)
+    which, table = np.array([places.get(id(p.sizing), -1) for p in points]), np.vstack(np.broadcast_arrays(*scales))
+    if rows.dtype == np.int8 and which.min() >= 0:
+        return _Signals(_NO_ROWS, np.ascontiguousarray(rows), table, which)
+    rows = np.require(decoded(rows), np.float64, ["C", "W"])
+    for begin, end, key in _runs([id(point.sizing) for point in points]):
+        if key not in places:
+            _check_rows(rows[begin:end], 1.0, points[begin:end], shared, "signal")
+            rows[begin:end] = points[begin].sizing.batch_weights(rows[begin:end], bars)
+            _check_rows(rows[begin:end], _LARGEST, points[begin:end], shared, "target weight")
+    return _Signals(rows, _NO_CODES, table, which)
 
 
 def warmup(points: Sequence[Point], panel: Panel) -> int:
     """Bars that the slowest of `points` needs for its first target weight; more than the panel has: all and one."""
     shared, length = Shared(panel, None, 0, 1.0), len(panel)  # type: ignore[arg-type]
-    longest = 0
-    for begin in range(0, len(points), _BLOCK):
-        known = ~np.isnan(_targets(points[begin : begin + _BLOCK], shared)[0][:, :, 0])
-        waits = np.where(known.any(axis=1), known.argmax(axis=1) + 1, length + 1)
-        longest = max(longest, int(waits.max()))
+    longest, line = 0, np.empty(len(panel))
+    deciders = _decisions(points).points
+    for begin in range(0, len(deciders), _BLOCK):
+        part = deciders[begin : begin + _BLOCK]
+        signals = _signals(part, shared)
+        for row, point in enumerate(part):
+            if not _weigh(*signals, row, line):
+                point.full_rule().weights(_bars(shared))  # says which bar, and what is wrong there
+            known = ~np.isnan(line)
+            longest = max(longest, int(known.argmax()) + 1 if known.any() else length + 1)
         if longest > length:
             break
     return longest
-
-
-def _sized(points: Sequence[Point], signals: np.ndarray, bars: Any, shared: Shared) -> np.ndarray:
-    """Target weights from signals, rows of the same sizing together; what is a product is made in place."""
-    sizings = {id(point.sizing): point.sizing for point in points}
-    scales = {key: product_scale(sizing, bars) for key, sizing in sizings.items()}
-    weights = signals if signals.flags.writeable and signals.flags.c_contiguous else np.array(signals, dtype=np.float64)
-    for begin, end, key in _runs([id(point.sizing) for point in points]):
-        part, scale = weights[begin:end], scales[key]
-        if scale is None:
-            _check_rows(part, 1.0, points[begin:end], shared, "signal")
-            part[:] = sizings[key].batch_weights(part, bars)
-            _check_rows(part, _LARGEST, points[begin:end], shared, "target weight")
-            continue
-        row = weigh_in_place(part.reshape(-1), shared_view(scale), part.shape[1])
-        if row >= 0:
-            points[begin + row].full_rule().weights(bars)  # says which bar, and what is wrong there
-    return weights
 
 
 def _runs(keys: Sequence[int]) -> Iterator[tuple[int, int, int]]:
@@ -286,18 +334,37 @@ def _reset(m: Machine, account: np.ndarray, assets: np.ndarray, counts: np.ndarr
 
 
 @jit(nogil=True, _nrt=False)
+def _weigh(
+    rows: np.ndarray, codes: np.ndarray, scales: np.ndarray, which: np.ndarray, row: int, line: np.ndarray
+) -> bool:
+    """Write the target weights of a row of `_Signals` to `line` `(n,)`; False where something is wrong."""
+    if codes.shape[0] > 0:
+        return weigh_codes(codes[row], SILENT, scales[which[row]], line) == 0
+    if which[row] >= 0:
+        return weigh_row(rows[row], scales[which[row]], line) == 0
+    for t in range(line.shape[0]):
+        line[t] = rows[row, t]
+    return True
+
+
+@jit(nogil=True, _nrt=False)
 def _run_block(
     m: Machine,
     fresh: Machine,
     tape: Tape,
-    targets: np.ndarray,
-    lines: np.ndarray,
-    use: np.ndarray,
+    rows: np.ndarray,
+    codes: np.ndarray,
+    scales: np.ndarray,
+    which: np.ndarray,
+    asked: np.ndarray,
     script: np.ndarray,
     terms: np.ndarray,
     rules: np.ndarray,
     policies: np.ndarray,
     numbers: np.ndarray,
+    line: np.ndarray,
+    target: np.ndarray,
+    wanted: np.ndarray,
     equity: np.ndarray,
     lanes: np.ndarray,
     kept: np.ndarray,
@@ -308,40 +375,54 @@ def _run_block(
     figures: np.ndarray,
     begin: int,
 ) -> int:
-    """Run the points from `begin` on and write their `figures`; returns the point at which a table was full.
+    """Run the points `asked` from the place `begin` on and write their `figures`; returns the place where it stopped:
+    a table was full, or a weight is wrong.
 
-    Point i follows the row `use[i]` of `targets`; `lines` are the same without the axis of symbols.
+    `asked` `(q, 3)`: point, row of its signals, row of its settings. `target` `(n, 1)` and `wanted` `(n,)` show `line`,
+    where the target weights of one point after the other are written, to those who only read.
     """
-    first, cash, periods, n = int(numbers[0]), numbers[1], numbers[2], targets.shape[1]
-    for i in range(begin, use.shape[0]):
+    first, cash, periods, n, weighed, setting = int(numbers[0]), numbers[1], numbers[2], line.shape[0], -1, -1
+    for place in range(begin, asked.shape[0]):
+        i, row = asked[place, 0], asked[place, 1]
+        if row != weighed and not _weigh(rows, codes, scales, which, row, line):
+            return place
+        weighed = row
         _reset(m, fresh.account, fresh.assets, fresh.counts)
-        for column in range(terms.shape[1]):
-            m.terms[0, column] = terms[i, column]
-        for column in range(rules.shape[1]):
-            m.rules[column] = rules[i, column]
-        for column in range(policies.shape[1]):
-            m.policies[0, column] = policies[i, column]
-        reached = advance(m, tape, targets[use[i]], lines[use[i]], script, equity, first, n)
+        if asked[place, 2] != setting:
+            setting = asked[place, 2]
+            for column in range(terms.shape[1]):
+                m.terms[0, column] = terms[setting, column]
+            for column in range(rules.shape[1]):
+                m.rules[column] = rules[setting, column]
+            for column in range(policies.shape[1]):
+                m.policies[0, column] = policies[setting, column]
+        reached = advance(m, tape, target, wanted, script, equity, first, n)
         if reached < n or m.counts[book.FILLS] + 1 > trades.shape[0]:
-            return i
-        lots[0] = terms[i, book.LOTS]
+            return place
+        lots[0] = terms[setting, book.LOTS]
         for column in range(trips.shape[1]):
             trips[0, column] = 0.0
         performance(equity, equity.shape[0], cash, periods, 0.0, 0.0, CORE_ONLY, lanes, kept, figures, i)
         count = pair_fills(m.fills[: m.counts[book.FILLS]], lots, n - 1, last_close, trips, trades)
         activity(m, trades, count, equity, periods, figures[i, _SPLIT:])
-    return use.shape[0]
+    return asked.shape[0]
 
 
 @dataclass(eq=False)
 class _Scratch:
-    """Memory that one thread reuses for every block."""
+    """Memory that one thread reuses for every block; `line`: target weights of a point, and two views of them."""
 
     machine: Machine
     fresh: Machine
+    line: tuple[np.ndarray, np.ndarray, np.ndarray]
     equity: np.ndarray
     room: tuple[np.ndarray, np.ndarray]
     trades: np.ndarray
+
+    def grow(self) -> None:
+        """More room in the tables of the machine."""
+        self.machine = grown(self.machine)
+        self.trades = np.empty((len(self.machine.fills) + 1, len(TRADE_COLUMNS)))
 
 
 def _scratch(shared: Shared, tiers: np.ndarray, rules: np.ndarray) -> _Scratch:
@@ -354,52 +435,60 @@ def _scratch(shared: Shared, tiers: np.ndarray, rules: np.ndarray) -> _Scratch:
         tables: dict[str, Any] = {"terms": terms, "rules": rules, "policies": policies, "tiers": tiers}
         machine = empty_machine(1, n, cash=shared.cash, first=shared.first, **tables)
         fresh = Machine(*(table.copy() for table in machine))
+        line = np.empty(n)
+        lines = line, shared_view(line[:, None]), shared_view(line)
         equity, room = np.empty(n - shared.first), workspace(n - shared.first, CORE_ONLY)
-        kept = memo["scratch"] = key, _Scratch(machine, fresh, equity, room, np.empty((1, len(TRADE_COLUMNS))))
+        kept = memo["scratch"] = key, _Scratch(machine, fresh, lines, equity, room, np.empty((1, len(TRADE_COLUMNS))))
     return kept[1]
 
 
 def evaluate_block(points: Sequence[Point], shared: Shared) -> np.ndarray:
     """Figures of each point, `(k, len(FIGURES))`. All points share strategy class, fee tiers, and what limits need."""
-    (targets, use), periods = _targets(points, shared), shared.panel.periods_per_year
-    terms, rules, policies = _settings(points, periods, shared.panel.symbols)
-    figures, script = np.empty((len(points), len(FIGURES))), _EMPTY_SCRIPT
-    numbers = np.array([shared.first, shared.cash, periods])
+    (deciders, use), periods = _decisions(points), shared.panel.periods_per_year
+    chosen, terms, rules, policies = _settings(points, periods, shared)
+    figures, numbers = np.empty((len(points), len(FIGURES))), np.array([shared.first, shared.cash, periods])
     trips, lots, last = np.zeros((1, 8)), np.zeros(1), np.array([shared.panel.close[-1, 0]])
-    scratch, done = _scratch(shared, translate.fee_tiers(points[0].costs), rules[0]), 0
-    targets.flags.writeable = False
-    lines = targets[:, :, 0]
-    while done < len(points):
-        s = scratch
-        done = _run_block(
-            s.machine, s.fresh, shared.tape, targets, lines, use, script, terms, rules, policies, numbers, s.equity,
-            *s.room, trips, s.trades, lots, last, figures, done,
+    s, signals = _scratch(shared, translate.fee_tiers(points[0].costs), rules[0]), _signals(deciders, shared)
+    order = np.argsort(use, kind="stable")
+    asked, done = np.column_stack([order, use[order], chosen[order]]), 0
+    while done < len(asked):
+        stopped = _run_block(
+            s.machine, s.fresh, shared.tape, *signals, asked, _EMPTY_SCRIPT, terms, rules, policies, numbers,
+            *s.line, s.equity, *s.room, trips, s.trades, lots, last, figures, done,
         )  # fmt: skip
-        if done < len(points):
-            scratch.machine = grown(scratch.machine)
-            scratch.trades = np.empty((len(scratch.machine.fills) + 1, len(TRADE_COLUMNS)))
+        if stopped < len(asked):
+            point = points[asked[stopped, 0]]
+            if not _weigh(*signals, asked[stopped, 1], s.line[0]):
+                point.full_rule().weights(_bars(shared))  # says which bar, and what is wrong there
+            s.grow()
+        done = stopped
     return figures
 
 
 def _settings(
-    points: Sequence[Point], periods: float, symbols: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Terms, rules and policies of each point as rows; points that share their objects are translated once."""
-    known: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-    keys = [(id(point[2]), id(point[3]), id(point[4])) for point in points]
-    for key, point in zip(keys, points, strict=True):
-        if key not in known:
-            rule, costs, market = point.rule, point.costs, point.market
-            known[key] = (
-                translate.trading_terms(costs, market, 1, periods)[0],
-                translate.account_rules(costs, market, rule.limits, rule.rebalance_band, periods),
-                translate.policy_table(symbols, rule.exits, rule.scale_in, rule.limits)[0],
-            )
-    if len(known) == 1:
-        terms, rules, policies = (np.repeat(row[None], len(points), axis=0) for row in known[keys[0]])
-    else:
-        terms, rules, policies = (np.array(rows) for rows in zip(*map(known.__getitem__, keys), strict=True))
-    return terms, rules, policies
+    points: Sequence[Point], periods: float, shared: Shared
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The setting of each point `(k,)`, and terms, rules and policies of each setting as rows."""
+    chosen, parts = np.zeros(len(points), np.int64), [points[0]]
+    if any(len(set(map(id, map(part, points)))) > 1 for part in _SETTING):
+        first: dict[tuple[int, ...], int] = {}
+        chosen[:] = [first.setdefault((id(p.rule), id(p.costs), id(p.market)), len(first)) for p in points]
+        parts = [points[i] for i in np.unique(chosen, return_index=True)[1]]
+    memo = _memo(shared)
+    known = memo.get("settings", ((), None))  # most often all points of all blocks share one
+    if not (len(parts) == 1 == len(known[0]) and all(map(operator.is_, known[0][0][2:], parts[0][2:]))):
+        rows = [_setting(part, periods, shared.panel.symbols) for part in parts]
+        known = memo["settings"] = parts, tuple(np.array(table) for table in zip(*rows, strict=True))
+    return (chosen, *known[1])
+
+
+def _setting(point: Point, periods: float, symbols: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rule, costs, market = point.rule, point.costs, point.market
+    return (
+        translate.trading_terms(costs, market, 1, periods)[0],
+        translate.account_rules(costs, market, rule.limits, rule.rebalance_band, periods),
+        translate.policy_table(symbols, rule.exits, rule.scale_in, rule.limits)[0],
+    )
 
 
 _EMPTY_SCRIPT = np.empty((0, book.ORDER_COLUMNS))

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import operator
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,18 +54,36 @@ __all__ = [
 ]
 
 
+_GROUPED = {"costs", "rule"}
+"""Parts of a point that fee tiers and needs of market data depend on."""
 _MADE_AT_ONCE = 512
 """Points that are made before the first of them begin to run."""
-_MADE_WITHOUT_PAUSE = 16
+_PATIENCE = 0.1
+"""Seconds after which finished blocks are looked at."""
+_MADE_WITHOUT_PAUSE = 64
 """Points that are made before others may have the interpreter."""
 
 
 class Block(NamedTuple):
-    """Points that are evaluated together, and their rows in the job. They share fee tiers and market data."""
+    """Points that are evaluated together, and their rows in the job. They share fee tiers and market data.
+
+    `changes`: of points that are still to be made, one per row. `skipped`: rows that turned out to be no valid rule.
+    """
 
     rows: list[int]
     points: list[Point]
     shared: Shared
+    changes: Sequence[dict[str, Any]] = ()
+    skipped: Sequence[tuple[int, dict[str, Any]]] = ()
+
+    def made(self, maker: Maker) -> Block:
+        """The same block with its points."""
+        if not self.changes:
+            return self
+        places, found, skipped = valid_points(maker, self.changes)
+        rows = [self.rows[place] for place in places]
+        rest = [row for row in self.rows if row not in set(rows)] if skipped else []
+        return self._replace(rows=rows, points=found, changes=(), skipped=list(zip(rest, skipped, strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,17 +216,15 @@ def column(values: list[Any]) -> np.ndarray:
 def recorded(points: Sequence[Point], path: str) -> np.ndarray | list[Any]:
     """Values at `path` as the configuration of each point writes them: what the trial ledger tells trials apart by."""
     part, _, name = path.rpartition(".")
-    if part in ("", "exits", "scale_in", "limits"):
-        holders = [getattr(point.rule, part) if part else point.rule for point in points]
-    else:
-        holders = [getattr(point, part) for point in points]
-    values = [getattr(holder, name) for holder in holders]
+    holder = f"rule.{part}".rstrip(".") if part in ("", "exits", "scale_in", "limits") else part
+    values = list(map(operator.attrgetter(f"{holder}.{name}"), points))
     kinds = set(map(type, values))
     if kinds in ({int}, {float}):
         return np.array(values)
     if kinds <= {int, float, bool, str, type(None)}:
         return values
-    return [holder.model_dump(mode="json", include={name})[name] for holder in holders]
+    holders = map(operator.attrgetter(holder), points)
+    return [one.model_dump(mode="json", include={name})[name] for one in holders]
 
 
 def template(point: Point, axes: Sequence[str]) -> dict[str, Any]:
@@ -267,13 +284,13 @@ class Job:
         self._cluster = None if self.setup.client is None else Cluster(self.setup.client)
         self._all_columns: tuple[int, Columns] | None = None
 
-    def add(self, changes: Sequence[dict[str, Any]], points: Sequence[Point]) -> range:
-        """Append points; those known already are done. Returns their rows."""
-        begin, end = len(self.points), len(self.points) + len(points)
+    def add(self, changes: Sequence[dict[str, Any]], points: Sequence[Point] | None = None) -> range:
+        """Append points, None for those that are still to be made. What is known is done. Returns rows."""
+        begin, end = len(self.points), len(self.points) + len(changes)
         self.changes += changes
-        self.points += points
-        self.figures = np.vstack([self.figures, np.full((len(points), len(FIGURES)), np.nan)])
-        self.done = np.concatenate([self.done, np.zeros(len(points), bool)])
+        self.points += [self.setup.base] * len(changes) if points is None else points
+        self.figures = np.vstack([self.figures, np.full((len(changes), len(FIGURES)), np.nan)])
+        self.done = np.concatenate([self.done, np.zeros(len(changes), bool)])
         if self.checkpoint is not None or self.known:
             self._keys += [point_key(change) for change in changes]
             self._remember(range(begin, end))
@@ -282,6 +299,9 @@ class Job:
     def _remember(self, rows: range) -> None:
         """Take known figures over, after one of them was found again: bit for bit, or the code has changed."""
         known = [row for row in rows if self._keys[row] in self.known]
+        for row in known:
+            if self.points[row] is self.setup.base:
+                self.points[row] = self.maker(self.changes[row])
         if known:
             self._prove(self.changes[known[0]], self.points[known[0]])
         for row in known:
@@ -317,11 +337,36 @@ class Job:
             run_threads(self._blocks(todo), self.take, setup.threads)
 
     def run_made(self, changes: Sequence[dict[str, Any]], skipped: list[dict[str, Any]]) -> None:
-        """Evaluate points while later ones are being made; `skipped` gets those that are no valid rule."""
+        """Make points and evaluate them; `skipped` gets those that are no valid rule.
+
+        Points that share fee tiers and market data whatever their changes are made by the threads that evaluate them:
+        then nobody waits for an interpreter that is busy making points. Others are made here, and grouped.
+        """
         self._prove_first(changes)
-        run_threads(self._made(changes, skipped), self.take, self.setup.threads)
-        if not self.points:
+        if self.maker.parts & _GROUPED:
+            run_threads(self._made(changes, skipped), self.take, self.setup.threads)
+        else:
+            self._run_unmade(changes, skipped)
+        if len(skipped) == len(changes):
             raise ParameterError(no_valid(skipped))
+
+    def _run_unmade(self, changes: Sequence[dict[str, Any]], skipped: list[dict[str, Any]]) -> None:
+        rows, shared, refused = self.add(changes), self._shared_by(self.setup.base), dict[int, dict[str, Any]]()
+
+        def take(block: Block, figures: np.ndarray) -> None:
+            for row, point in zip(block.rows, block.points, strict=True):
+                self.points[row] = point
+            refused.update(block.skipped)
+            if self.bar is not None:
+                self.bar.update(len(block.skipped))
+            self.take(block, figures)
+
+        parts = self._parts([row for row in rows if not self.done[row]])
+        blocks = (Block(part, [], shared, [self.changes[row] for row in part]) for part in parts)
+        try:
+            run_threads(blocks, take, self.setup.threads, self.maker)
+        finally:
+            skipped += [refused[row] for row in sorted(refused)]
 
     def _made(self, changes: Sequence[dict[str, Any]], skipped: list[dict[str, Any]]) -> Iterator[Block]:
         for begin in range(0, len(changes), _MADE_AT_ONCE):
@@ -343,8 +388,8 @@ class Job:
         return self._all_columns[1]
 
     def _columns(self, rows: Sequence[int]) -> Columns:
-        points = [self.points[row] for row in rows]
-        values = {axis: column([self.changes[row][axis] for row in rows]) for axis in self.maker.axes}
+        points, changes = [self.points[row] for row in rows], [self.changes[row] for row in rows]
+        values = {axis: column(list(map(operator.itemgetter(axis), changes))) for axis in self.maker.axes}
         return Columns(values, {axis: recorded(points, axis) for axis in self.maker.axes} if points else {})
 
     def take(self, block: Block, figures: np.ndarray) -> None:
@@ -373,21 +418,26 @@ class Job:
             self.checkpoint.write()
 
     def _blocks(self, rows: Sequence[int]) -> Iterator[Block]:
-        """Blocks small enough for a core's cache, and so many that no worker waits long for the others at the end."""
-        size, count = block_size(len(self.setup.panel)), self.setup.threads
-        if self._cluster is not None:  # a message costs as much as a block: fewer and larger ones
-            size = max(size, math.ceil(len(rows) / (8 * count)))
-        elif count > 1:
-            size = min(size, max(4, math.ceil(len(rows) / (4 * count))))
+        """Blocks of points that are there."""
         for group in self._groups(rows):
             shared = self._shared_by(self.points[group[0]])
-            for i in range(0, len(group), size):
-                part = group[i : i + size]
+            for part in self._parts(group, len(rows)):
                 yield Block(part, [self.points[row] for row in part], shared)
+
+    def _parts(self, rows: Sequence[int], total: int | None = None) -> Iterator[list[int]]:
+        """Rows in parts, so many that no worker waits long for the others at the end; `total`: rows of all groups."""
+        size, count = block_size(len(self.setup.panel), type(self.setup.base.strategy)), self.setup.threads
+        total = len(rows) if total is None else total
+        if self._cluster is not None:  # a message costs as much as a block: fewer and larger ones
+            size = max(size, math.ceil(total / (8 * count)))
+        elif count > 1:
+            size = min(size, max(4, math.ceil(total / (4 * count))))
+        for begin in range(0, len(rows), size):
+            yield list(rows[begin : begin + size])
 
     def _groups(self, rows: Sequence[int]) -> list[list[int]]:
         """Rows of points with the same fee tiers and the same needs of market data."""
-        if not rows or not self.maker.parts & {"costs", "rule"}:
+        if not rows or not self.maker.parts & _GROUPED:
             return [list(rows)] if rows else []
         groups: dict[Any, list[int]] = {}
         for row in rows:
@@ -442,28 +492,39 @@ def begin(setup: Setup, maker: Maker, asked: Mapping[str, Any], resume: Any, tot
 Take = Callable[[Block, np.ndarray], None]
 
 
-def run_threads(blocks: Iterable[Block], take: Take, workers: int) -> None:
-    """Evaluate `blocks`, which may still be in the making, and hand the figures of each to `take`, in this thread.
+def run_threads(blocks: Iterable[Block], take: Take, workers: int, maker: Maker | None = None) -> None:
+    """Evaluate `blocks`, which may still be in the making, and hand each with its figures to `take`, in this thread.
 
-    Interrupted, or when a block fails, the blocks that threads have begun are finished and taken, the others given up.
+    `maker`: of points that are not there yet. Interrupted, or when a block fails, the blocks that threads have begun
+    are finished and taken, the others given up.
     """
     pool = ThreadPoolExecutor(workers, thread_name_prefix="sweep")
-    under_way: dict[Future[np.ndarray], Block] = {}
+    under_way: dict[Future[tuple[Block, np.ndarray]], None] = {}
+
+    def take_finished() -> None:
+        for future in list(under_way):
+            if future.done():
+                take(*future.result())
+                del under_way[future]
+
     try:
         for block in blocks:
-            under_way[pool.submit(evaluate_block, block.points, block.shared)] = block
-            first = next(iter(under_way))
-            if first.done():
-                take(under_way[first], first.result())
-                del under_way[first]
-        for future in as_completed(list(under_way)):
-            take(under_way[future], future.result())
-            del under_way[future]
+            under_way[pool.submit(_evaluated, block, maker)] = None
+            if next(iter(under_way)).done():
+                take_finished()
+        while under_way:  # seldom woken: who takes a block holds the interpreter, and threads wait for it
+            wait(under_way, timeout=_PATIENCE)
+            take_finished()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        for future, block in under_way.items():
+        for future in under_way:
             if not future.cancelled() and future.exception() is None:
-                take(block, future.result())
+                take(*future.result())
+
+
+def _evaluated(block: Block, maker: Maker | None) -> tuple[Block, np.ndarray]:
+    made = block if maker is None else block.made(maker)
+    return made, evaluate_block(made.points, made.shared) if made.points else np.empty((0, len(FIGURES)))
 
 
 class Cluster:
@@ -492,6 +553,6 @@ class Cluster:
 
 
 def _numbered(number: int, points: list[Point], shared: Shared) -> tuple[int, np.ndarray]:
-    size = block_size(len(shared.panel))
+    size = block_size(len(shared.panel), type(points[0].strategy))
     parts = [evaluate_block(points[i : i + size], shared) for i in range(0, len(points), size)]
     return number, np.vstack(parts)

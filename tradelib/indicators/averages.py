@@ -5,6 +5,9 @@
 # %% ../../nbs/indicators/01_averages.ipynb #48354804
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from .._jit import jit
@@ -14,7 +17,7 @@ from .core import Values, as_values, check_window, first_valid, like
 from .registry import indicator
 
 # %% auto #0
-__all__ = ['RESTART', 'sma', 'seed', 'averaged', 'ema', 'on_lines', 'wma', 'seeds', 'dema', 'tema']
+__all__ = ['RESTART', 'meaned', 'meaned_rows', 'sma', 'seed', 'averaged', 'ema', 'on_lines', 'wma', 'seeds', 'dema', 'tema']
 
 # %% ../../nbs/indicators/01_averages.ipynb #d9b13365
 RESTART = 1024
@@ -35,17 +38,37 @@ def _sma(x: np.ndarray, window: int, begin: int, end: int, result: np.ndarray) -
             means[k] = means[k] / window
 
 # %% ../../nbs/indicators/01_averages.ipynb #41403fab
-@indicator("trend", "close")
-def sma(values: Values, window: int = 20) -> Values:
-    """Simple moving average over `window` bars, `(n,)`; blank until the window is full. Seeding as TA-Lib `SMA`."""
-    window = check_window(window)
-    x = as_values(values)
+def meaned(x: np.ndarray, window: int) -> np.ndarray:
+    """The simple average of a checked array; see `sma`."""
     result, n = empty(len(x)), len(x)
     ready = min(first_valid(x) + window - 1, n)
     middle = ready + (n - ready) // (2 * RESTART) * RESTART
     result[:ready] = np.nan
     both(lambda: _sma(x, window, ready, middle, result), lambda: _sma(x, window, middle, n, result), n)
-    return like(values, result, f"sma_{window}")
+    return result
+
+
+@jit(nogil=True)
+def _sma_rows(x: np.ndarray, first: int, windows: np.ndarray, rows: np.ndarray) -> None:
+    """Rows of `rows` `(k * n,)` one after the other."""
+    n = x.shape[0]
+    for i in range(windows.shape[0]):
+        row, ready = rows[i * n : (i + 1) * n], min(first + windows[i] - 1, n)
+        for t in range(ready):
+            row[t] = math.nan
+        _sma(x, windows[i], ready, n, row)
+
+
+def meaned_rows(x: np.ndarray, windows: Sequence[int], rows: np.ndarray) -> None:
+    """Write the simple averages of a checked array to `rows`, one per window: in one call, since a sweep asks often."""
+    _sma_rows(x, first_valid(x), np.asarray(windows, np.int64), rows.reshape(-1, copy=False))
+
+
+@indicator("trend", "close")
+def sma(values: Values, window: int = 20) -> Values:
+    """Simple moving average over `window` bars, `(n,)`; blank until the window is full. Seeding as TA-Lib `SMA`."""
+    window = check_window(window)
+    return like(values, meaned(as_values(values), window), f"sma_{window}")
 
 # %% ../../nbs/indicators/01_averages.ipynb #d2226137
 @jit(nogil=True, _nrt=False)

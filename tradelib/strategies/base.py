@@ -20,11 +20,13 @@ from ..indicators.core import first_valid, measure_warmup
 from ..parameters import Parameters, nearest
 
 # %% auto #0
-__all__ = ['ENTRY_POINTS', 'Strategy', 'available', 'create', 'describe', 'check_signals']
+__all__ = ['ENTRY_POINTS', 'SILENT', 'Strategy', 'available', 'create', 'describe', 'decoded', 'check_signals']
 
 # %% ../../nbs/strategies/00_base.ipynb #c6eb7cc0
 _registry: dict[str, type[Strategy]] = {}
 ENTRY_POINTS = "tradelib.strategies"
+SILENT = -128
+"""What stands for NaN where signals are whole numbers."""
 
 
 class Strategy(Parameters):
@@ -45,7 +47,8 @@ class Strategy(Parameters):
         """Signals of many parameter sets at once, float64 `(k, n)`: row i is what `strategies[i].signals(bars)` says.
 
         A sweep asks this. Override it where rows share work (one average per window, not one per point); `memo` keeps
-        what is worth keeping from block to block of the same bars. It may be called in several threads.
+        what is worth keeping from block to block of the same bars. It may be called in several threads. Signals that
+        are all -1, 0 or 1 may come as int8, with `SILENT` for NaN: an eighth of the memory, so they stay near the core.
         """
         return np.vstack([strategy.signals(bars).to_numpy(dtype=np.float64) for strategy in strategies])
 
@@ -84,6 +87,11 @@ def describe(name: str) -> dict[str, Any]:
     return type(create(name)).model_json_schema()
 
 # %% ../../nbs/strategies/00_base.ipynb #f983f9a4
+def decoded(rows: np.ndarray) -> np.ndarray:
+    """Signals of `batch_signals` as float64, in whichever way they came."""
+    return np.where(rows == SILENT, np.nan, rows) if rows.dtype == np.int8 else rows
+
+
 def check_signals(signals: pd.Series, bars: pd.DataFrame, name: str = "strategy") -> pd.Series:
     """`signals` as float64 on the index of `bars`, or `ParameterError` with the bar and what is wrong there."""
     if not isinstance(signals, pd.Series) or not signals.index.equals(bars.index):

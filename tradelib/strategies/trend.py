@@ -15,8 +15,10 @@ from pydantic import Field, model_validator
 
 from .._jit import jit
 from .._memory import empty
-from ..indicators.averages import ema, sma
-from .base import Strategy
+from .._threads import both
+from ..indicators.averages import averaged, meaned, meaned_rows
+from ..indicators.core import as_values
+from .base import SILENT, Strategy
 
 # %% auto #0
 __all__ = ['TrendFollowing']
@@ -35,8 +37,7 @@ def _compare(fast: np.ndarray, slow: np.ndarray, below: float, row: np.ndarray) 
 
 # %% ../../nbs/strategies/01_trend.ipynb #98fe7c35
 def _line(average: str, window: int, close: np.ndarray) -> np.ndarray:
-    line: np.ndarray = (sma if average == "sma" else ema)(close, window)
-    return line
+    return (meaned if average == "sma" else averaged)(close, window)
 
 # %% ../../nbs/strategies/01_trend.ipynb #59be82d0
 class TrendFollowing(Strategy):
@@ -57,19 +58,20 @@ class TrendFollowing(Strategy):
 
     def signals(self, bars: pd.DataFrame) -> pd.Series:
         """+1 where fast > slow, else 0 (or -1 for `long_short`); NaN until the slow average exists."""
-        close, row = bars["close"].to_numpy(), empty(len(bars))
+        close, row, n = as_values(bars["close"].to_numpy()), empty(len(bars)), len(bars)
         fast, slow = (_line(self.average, window, close) for window in (self.fast, self.slow))
-        _compare(fast, slow, 0.0 if self.direction == "long" else -1.0, row)
+        below, parts = 0.0 if self.direction == "long" else -1.0, (slice(n // 2), slice(n // 2, n))
+        both(*(lambda part=part: _compare(fast[part], slow[part], below, row[part]) for part in parts), n)
         return pd.Series(row, index=bars.index, name="signal", copy=False)
 
     @classmethod
     def batch_signals(cls, strategies: Sequence[Self], bars: pd.DataFrame, memo: dict[Any, Any]) -> np.ndarray:
-        """One average per distinct window, then a comparison of two rows per parameter set."""
-        rows = empty(len(strategies), len(bars))
+        """One average per distinct window, then a comparison of two rows per parameter set; as int8."""
+        rows = np.empty((len(strategies), len(bars)), np.int8)
         pairs = [((one.average, one.fast), (one.average, one.slow)) for one in strategies]
-        lines, places = _lines({line for pair in pairs for line in pair}, bars["close"].to_numpy(), memo)
+        lines, places = _lines({line for pair in pairs for line in pair}, bars, memo)
         used = np.array([(places[fast], places[slow]) for fast, slow in pairs])
-        below = np.array([0.0 if one.direction == "long" else -1.0 for one in strategies])
+        below = np.array([0 if one.direction == "long" else -1 for one in strategies])
         _compare_rows(lines, used, below, rows)
         return rows
 
@@ -78,7 +80,7 @@ _ROOM = 2**22
 
 
 def _lines(
-    wanted: set[tuple[str, int]], close: np.ndarray, memo: dict[Any, Any]
+    wanted: set[tuple[str, int]], bars: pd.DataFrame, memo: dict[Any, Any]
 ) -> tuple[np.ndarray, dict[tuple[str, int], int]]:
     """A table with the `wanted` averages of the close, a row each, and their places: those in `memo`, and the others.
 
@@ -86,11 +88,16 @@ def _lines(
     """
     lines, places = memo.get("lines"), memo.get("places", {})
     if lines is None or len(places.keys() | wanted) > len(lines):
-        places, lines = {}, np.empty((max(len(wanted), _ROOM // len(close)), len(close)))
+        places, lines = {}, np.empty((max(len(wanted), _ROOM // len(bars)), len(bars)))
         memo["lines"], memo["places"] = lines, places
-    for average, window in wanted - places.keys():
-        lines[len(places)] = _line(average, window, close)
-        places[average, window] = len(places)
+    if missing := sorted(wanted - places.keys()):
+        close, begin = as_values(bars["close"].to_numpy()), len(places)
+        places.update((line, begin + i) for i, line in enumerate(missing))
+        exponential = [window for average, window in missing if average == "ema"]  # sorted: they come first
+        for window in exponential:
+            lines[places["ema", window]] = averaged(close, window)
+        simple = [window for average, window in missing if average == "sma"]
+        meaned_rows(close, simple, lines[begin + len(exponential) : begin + len(missing)])
     return lines, places
 
 
@@ -98,6 +105,8 @@ def _lines(
 def _compare_rows(lines: np.ndarray, used: np.ndarray, below: np.ndarray, rows: np.ndarray) -> None:
     """Row i: signals from the fast and the slow average in the rows `used[i]` of `lines`."""
     for i in range(rows.shape[0]):
-        fast, slow, other = used[i, 0], used[i, 1], below[i]
+        fast, slow, other = used[i, 0], used[i, 1], np.int8(below[i])
         for t in range(rows.shape[1]):
-            rows[i, t] = _signal(lines[fast, t], lines[slow, t], other)
+            f, s = lines[fast, t], lines[slow, t]
+            side = np.int8(1) if f > s else other
+            rows[i, t] = side if s == s else np.int8(SILENT)
