@@ -66,12 +66,12 @@ def _named(codes: np.ndarray, names: Sequence[str]) -> Any:
     return _words(tuple(names)).take(codes.astype(np.int64))
 
 
-def _times(bars: np.ndarray, index: pd.DatetimeIndex) -> pd.DatetimeIndex:
-    """Open times of bar numbers, NaT for NaN."""
+def _times(bars: np.ndarray, index: pd.DatetimeIndex) -> Any:
+    """Open times of bar numbers, a pandas array; NaT for NaN."""
     known = ~np.isnan(bars)
     if known.all():
-        return pd.DatetimeIndex(index.take(bars.astype(np.int64)))
-    return pd.DatetimeIndex(index[np.where(known, bars, 0).astype(np.int64)].where(known))
+        return index.array.take(bars.astype(np.int64))
+    return index.array.take(np.where(known, bars, -1).astype(np.int64), allow_fill=True)
 
 
 def order_table(simulation: Simulation, index: pd.DatetimeIndex, symbols: Sequence[str]) -> pd.DataFrame:
@@ -149,7 +149,7 @@ def trade_table(trades: np.ndarray, far: np.ndarray, panel: Panel) -> pd.DataFra
     that is still `open` ends at the last close.
     """
     index, symbols = panel.index, panel.symbols
-    columns = dict(zip(TRADE_COLUMNS, trades.T, strict=True))
+    columns = dict(zip(TRADE_COLUMNS, np.ascontiguousarray(trades.T), strict=True))
     entry_time, exit_time = (_times(columns[name], index) for name in ("entry_bar", "exit_bar"))
     table = {
         "entry_time": entry_time,
@@ -164,12 +164,12 @@ def trade_table(trades: np.ndarray, far: np.ndarray, panel: Panel) -> pd.DataFra
         "fees": columns["fees"],
         "duration": exit_time - entry_time,
         "bars": (columns["exit_bar"] - columns["entry_bar"]).astype(np.int64),
-        "mae": far[:, 0],
-        "mfe": far[:, 1],
+        "mae": far[:, 0].copy(),
+        "mfe": far[:, 1].copy(),
         "reason": _named(columns["reason"], book.REASONS),
         "open": columns["open"] == 1.0,
     }
-    return pd.DataFrame(table)
+    return pd.DataFrame(table, copy=False)  # every column is its own already
 
 
 def cash_book(simulation: Simulation, index: pd.DatetimeIndex, symbols: Sequence[str]) -> pd.DataFrame:

@@ -13,39 +13,91 @@ import numpy as np
 from .._jit import jit
 from .._memory import empty, shared
 from .._threads import both
-from .core import Values, as_values, check_window, first_valid, like
+from .core import Values, as_values, check_window, first_valid, like, unsearched
 from .registry import indicator
 
 # %% auto #0
-__all__ = ['RESTART', 'meaned', 'meaned_rows', 'sma', 'seed', 'averaged', 'ema', 'on_lines', 'wma', 'seeds', 'dema', 'tema']
+__all__ = ['RESTART', 'sums', 'meaned', 'meaned_rows', 'sma', 'seed', 'averaged', 'ema', 'on_lines', 'wma', 'seeds', 'dema',
+           'tema']
 
 # %% ../../nbs/indicators/01_averages.ipynb #d9b13365
 RESTART = 1024
 
 
 @jit(nogil=True, error_model="numpy")
-def _sma(x: np.ndarray, window: int, begin: int, end: int, result: np.ndarray) -> None:
-    for start in range(begin, end, RESTART):
-        stop, total = min(start + RESTART, end), 0.0
-        for value in x[start - window + 1 : start + 1]:
-            total += value
-        entering, leaving, means = x[start + 1 : stop], x[start + 1 - window : stop - window], result[start:stop]
-        means[0] = total
-        for k in range(entering.shape[0]):
-            total += entering[k] - leaving[k]
-            means[k + 1] = total
-        for k in range(means.shape[0]):  # apart from the sums, eight divisions are one instruction
-            means[k] = means[k] / window
+def _one_stretch(x: np.ndarray, window: int, start: int, stop: int, result: np.ndarray) -> None:
+    """Sums of the windows that end on bars `start` to `stop`, begun anew at `start`."""
+    total = 0.0
+    for value in x[start - window + 1 : start + 1]:
+        total += value
+    entering, leaving = x[start + 1 : stop], x[start + 1 - window : stop - window]
+    result[0] = total
+    for k in range(entering.shape[0]):
+        total += entering[k] - leaving[k]
+        result[k + 1] = total
+
+
+@jit(nogil=True, error_model="numpy")
+def _four_stretches(x: np.ndarray, window: int, start: int, result: np.ndarray) -> None:
+    """Four of them side by side: while a processor waits for one addition, it does the three others."""
+    a = b = c = d = 0.0
+    for k in range(start - window + 1, start + 1):
+        a, b = a + x[k], b + x[k + RESTART]
+        c, d = c + x[k + 2 * RESTART], d + x[k + 3 * RESTART]
+    entering, leaving = x[start + 1 : start + 4 * RESTART], x[start + 1 - window : start + 4 * RESTART - window]
+    result[0], result[RESTART], result[2 * RESTART], result[3 * RESTART] = a, b, c, d
+    for k in range(RESTART - 1):
+        a += entering[k] - leaving[k]
+        b += entering[k + RESTART] - leaving[k + RESTART]
+        c += entering[k + 2 * RESTART] - leaving[k + 2 * RESTART]
+        d += entering[k + 3 * RESTART] - leaving[k + 3 * RESTART]
+        result[k + 1], result[k + 1 + RESTART] = a, b
+        result[k + 1 + 2 * RESTART], result[k + 1 + 3 * RESTART] = c, d
+
+
+@jit(nogil=True, error_model="numpy")
+def sums(x: np.ndarray, window: int, begin: int, end: int, result: np.ndarray) -> None:
+    """Write the sums of the windows that end on bars `begin` to `end` of `x` to `result` `(end - begin,)`.
+
+    `begin` lies `window - 1` bars behind the first known value, and a multiple of `RESTART`: then every sum has the
+    same bits in whichever parts they are asked for.
+    """
+    start = begin
+    while end - start >= 4 * RESTART:
+        _four_stretches(x, window, start, result[start - begin : start - begin + 4 * RESTART])
+        start += 4 * RESTART
+    while start < end:
+        stop = min(start + RESTART, end)
+        _one_stretch(x, window, start, stop, result[start - begin : stop - begin])
+        start = stop
+
+
+@jit(nogil=True, error_model="numpy")
+def _means(x: np.ndarray, window: int, begin: int, end: int, result: np.ndarray) -> bool:
+    """The means in the place of the `sums`; False where a value is no number, which stays in a sum to its end."""
+    fine = True
+    for start in range(begin, end, 4 * RESTART):
+        part = result[start - begin : min(start + 4 * RESTART, end) - begin]
+        sums(x, window, start, start + part.shape[0], part)
+        for last in range(RESTART - 1, part.shape[0] + RESTART - 1, RESTART):
+            fine &= abs(part[min(last, part.shape[0] - 1)]) < math.inf
+        for k in range(part.shape[0]):  # apart from the sums, eight divisions are one instruction
+            part[k] = part[k] / window
+    return fine
 
 # %% ../../nbs/indicators/01_averages.ipynb #41403fab
-def meaned(x: np.ndarray, window: int) -> np.ndarray:
-    """The simple average of a checked array; see `sma`."""
-    result, n = empty(len(x)), len(x)
-    ready = min(first_valid(x) + window - 1, n)
+def meaned(x: np.ndarray, first: int, window: int) -> tuple[np.ndarray, bool]:
+    """The simple average of an array known from row `first` on, and whether all of it are numbers; see `sma`."""
+    result, n, fine = empty(len(x)), len(x), []
+    ready = min(first + window - 1, n)
     middle = ready + (n - ready) // (2 * RESTART) * RESTART
+
+    def part(begin: int, end: int) -> None:
+        fine.append(_means(x, window, begin, end, result[begin:end]))
+
     result[:ready] = np.nan
-    both(lambda: _sma(x, window, ready, middle, result), lambda: _sma(x, window, middle, n, result), n)
-    return result
+    both(lambda: part(ready, middle), lambda: part(middle, n), n)
+    return result, ready < n and all(fine)
 
 
 @jit(nogil=True)
@@ -56,7 +108,7 @@ def _sma_rows(x: np.ndarray, first: int, windows: np.ndarray, rows: np.ndarray) 
         row, ready = rows[i * n : (i + 1) * n], min(first + windows[i] - 1, n)
         for t in range(ready):
             row[t] = math.nan
-        _sma(x, windows[i], ready, n, row)
+        _means(x, windows[i], ready, n, row[ready:])
 
 
 def meaned_rows(x: np.ndarray, windows: Sequence[int], rows: np.ndarray) -> None:
@@ -68,7 +120,11 @@ def meaned_rows(x: np.ndarray, windows: Sequence[int], rows: np.ndarray) -> None
 def sma(values: Values, window: int = 20) -> Values:
     """Simple moving average over `window` bars, `(n,)`; blank until the window is full. Seeding as TA-Lib `SMA`."""
     window = check_window(window)
-    return like(values, meaned(as_values(values), window), f"sma_{window}")
+    (x,), first = unsearched(values=values)
+    result, fine = meaned(x, first, window)
+    if not fine:
+        as_values(values)  # says which value is none
+    return like(values, result, f"sma_{window}")
 
 # %% ../../nbs/indicators/01_averages.ipynb #d2226137
 @jit(nogil=True, _nrt=False)

@@ -16,8 +16,8 @@ from pydantic import Field, model_validator
 from .._jit import jit
 from .._memory import empty
 from .._threads import both
-from ..indicators.averages import averaged, meaned, meaned_rows
-from ..indicators.core import as_values
+from ..indicators.averages import RESTART, averaged, ema, meaned_rows, sma, sums
+from ..indicators.core import as_values, unsearched
 from .base import SILENT, Strategy
 
 # %% auto #0
@@ -36,8 +36,68 @@ def _compare(fast: np.ndarray, slow: np.ndarray, below: float, row: np.ndarray) 
         row[t] = _signal(fast[t], slow[t], below)
 
 # %% ../../nbs/strategies/01_trend.ipynb #98fe7c35
+_TOGETHER, _DOUBT = 4 * RESTART, 1e-15
+
+
+@jit(nogil=True)
+def _compare_sums(
+    quick: np.ndarray, slow: np.ndarray, windows: tuple[int, int], below: float, row: np.ndarray
+) -> bool:
+    """`_compare` of the means of two sums; False where one is no number.
+
+    Divisions take longest. Cross products say the same, but where two means differ by no more than rounding does.
+    """
+    doubts = 0
+    for t in range(row.shape[0]):
+        one, other = quick[t] * windows[1], slow[t] * windows[0]
+        row[t] = 1.0 if one > other else below
+        doubts += 0 if abs(one - other) > _DOUBT * (abs(one) + abs(other)) else 1
+    for t in range(row.shape[0] if doubts > 0 else 0):
+        fast, level = quick[t] / windows[0], slow[t] / windows[1]
+        if not abs(fast - level) < math.inf:
+            return False
+        row[t] = _signal(fast, level, below)
+    return True
+
+
+@jit(nogil=True)
+def _cross(
+    x: np.ndarray, first: int, windows: tuple[int, int], begin: int, end: int, below: float, room: np.ndarray,
+    row: np.ndarray,
+) -> bool:  # fmt: skip
+    """Signals of two simple averages on bars `begin` to `end`; False where a price is no number.
+
+    Both are made a stretch at a time, near the core, and never written to memory. `room`: `(9 * RESTART,)`.
+    """
+    ready = first + windows[0] - 1
+    for start in range(begin, end, _TOGETHER):
+        stop = min(start + _TOGETHER, end)
+        since = ready + (start - ready) // RESTART * RESTART
+        quick, slow = room[: stop - since], room[5 * RESTART : 5 * RESTART + stop - start]
+        sums(x, windows[0], since, stop, quick)
+        sums(x, windows[1], start, stop, slow)
+        if not _compare_sums(quick[start - since :], slow, windows, below, row[start:stop]):
+            return False
+    return True
+
+
+def _crossed(close: np.ndarray, windows: tuple[int, int], below: float, row: np.ndarray) -> bool:
+    """Write the signals of two simple averages to `row`, on two cores; False where a price is no number."""
+    (x,), first = unsearched(close=close)
+    n, ready, told = len(x), min(first + windows[1] - 1, len(x)), []
+    middle = ready + (n - ready) // (2 * _TOGETHER) * _TOGETHER
+
+    def part(begin: int, end: int) -> None:
+        told.append(_cross(x, first, windows, begin, end, below, np.empty(9 * RESTART), row))
+
+    row[:ready] = np.nan
+    both(lambda: part(ready, middle), lambda: part(middle, n), n)
+    return all(told)
+
+
 def _line(average: str, window: int, close: np.ndarray) -> np.ndarray:
-    return (meaned if average == "sma" else averaged)(close, window)
+    line: np.ndarray = (sma if average == "sma" else ema)(close, window)
+    return line
 
 # %% ../../nbs/strategies/01_trend.ipynb #59be82d0
 class TrendFollowing(Strategy):
@@ -58,10 +118,9 @@ class TrendFollowing(Strategy):
 
     def signals(self, bars: pd.DataFrame) -> pd.Series:
         """+1 where fast > slow, else 0 (or -1 for `long_short`); NaN until the slow average exists."""
-        close, row, n = as_values(bars["close"].to_numpy()), empty(len(bars)), len(bars)
-        fast, slow = (_line(self.average, window, close) for window in (self.fast, self.slow))
-        below, parts = 0.0 if self.direction == "long" else -1.0, (slice(n // 2), slice(n // 2, n))
-        both(*(lambda part=part: _compare(fast[part], slow[part], below, row[part]) for part in parts), n)
+        close, row, below = bars["close"].to_numpy(), empty(len(bars)), 0.0 if self.direction == "long" else -1.0
+        if self.average != "sma" or not _crossed(close, (self.fast, self.slow), below, row):
+            _compare(*(_line(self.average, window, close) for window in (self.fast, self.slow)), below, row)
         return pd.Series(row, index=bars.index, name="signal", copy=False)
 
     @classmethod
