@@ -211,6 +211,19 @@ class TestRefusals:
         with pytest.raises(ParameterError, match=f"{path}.*(did you mean '{guess}'|known: .*{guess})"):
             sweep(RULE, BARS, {path: [2]}, ledger=ledger)
 
+    @pytest.mark.parametrize("workers", [1, 3])
+    def test_points_that_are_no_rule_are_skipped_in_the_order_of_the_grid(self, ledger, monkeypatch, workers):
+        monkeypatch.setattr(sweeping, "block_size", lambda *_: 7)
+        grid = {"strategy.fast": [*range(2, 30)], "strategy.slow": [10, 20, 5]}
+        swept = sweep(RULE, BARS, grid, start=BARS.index[0], ledger=ledger, workers=workers)
+        points = grid_points(grid)
+        bad = [point for point in points if point["strategy.fast"] >= point["strategy.slow"]]
+        assert [{axis: point[axis] for axis in grid} for point in swept.skipped] == bad
+        assert swept.frame[list(grid)].to_dict("records") == [point for point in points if point not in bad]
+        assert swept.new_trials == len(points) - len(bad)
+        figures = swept.result(BARS, row=11).performance
+        assert {name: swept.frame[name][11] for name in figures} == figures
+
     def test_a_value_out_of_range_is_a_skipped_point_with_a_reason(self, ledger):
         swept = sweep(RULE, BARS, {"costs.fee_rate": [0.001, 0.9], "exits.stop_loss": [0.1, 1.5]}, ledger=ledger)
         assert len(swept.frame) == 1

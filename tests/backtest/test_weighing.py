@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from tradelib._jit import interpreted
-from tradelib._threads import WORTHWHILE
-from tradelib.backtest.weighing import weigh, weigh_codes, weigh_row
+from tradelib.backtest.weighing import are_signals, weigh, weigh_codes, weigh_row
 
 NAN, INF = math.nan, math.inf
 SILENT = -128
@@ -93,15 +92,15 @@ def test_one_row_is_weighed_into_another() -> None:
     assert not weigh(np.array([1.0, 3.0]), np.array([2.0]), np.empty(2))
 
 
-@pytest.mark.parametrize("known_from", [0, 3, WORTHWHILE - 1, WORTHWHILE])
-def test_two_halves_are_the_whole(known_from: int) -> None:
-    """A long row is weighed on two cores, unless the second half would begin before the first signal."""
-    n = 2 * WORTHWHILE
-    signals = np.where(np.arange(n) < known_from, NAN, np.random.default_rng(1).choice([-1.0, 0.25, 1.0], n))
-    weights = np.empty(n)
-    assert weigh(signals, np.array([0.5]), weights)
-    np.testing.assert_array_equal(weights, 0.5 * signals)
-    for hole in (WORTHWHILE - 1, WORTHWHILE, n - 1):
-        spoilt = signals.copy()
-        spoilt[max(hole, known_from + 1)] = NAN
-        assert not weigh(spoilt, np.array([0.5]), weights)
+def test_signals_are_told_from_other_numbers() -> None:
+    """Where there is nothing to multiply they are only looked at: both executions."""
+    cases = {True: ([NAN, NAN], [1.0], [NAN, 0.5, -1.0]), False: ([NAN, 0.5, NAN], [1.01], [0.0, -INF], [NAN, 2.0])}
+
+    def told() -> dict[bool, list[bool]]:
+        return {good: [are_signals(np.array(signals)) for signals in given] for good, given in cases.items()}
+
+    compiled = told()
+    with interpreted():
+        assert told() == compiled
+    assert all(compiled[True])
+    assert not any(compiled[False])

@@ -16,7 +16,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 
 from .._jit import compiling
 from .._memory import empty, shared
-from .weighing import weigh
+from .weighing import are_signals, weigh
 from ..data.timeframes import parse_timeframe, utc_timestamp
 from ..errors import ParameterError
 from ..indicators.core import first_valid, measure_warmup, probe_bars
@@ -111,7 +111,10 @@ def _products(signal: Any, sizing: Sizing, bars: pd.DataFrame) -> tuple[np.ndarr
     scale = product_scale(sizing, bars)
     if scale is None or len(scale) not in (1, len(bars)):
         return None
-    values, weights = signal.to_numpy(dtype=np.float64), empty(len(bars))
+    values = shared(signal.to_numpy(dtype=np.float64))
+    if len(scale) == 1 and scale[0] == 1.0:  # nothing to multiply: weights are signals
+        return (values, values) if are_signals(values) else None
+    weights = empty(len(bars))
     return (values, weights) if weigh(values, shared(scale), weights) else None
 
 # %% ../../nbs/backtest/00_decision.ipynb #c73113a1

@@ -8,9 +8,8 @@ import numpy as np
 
 from tradelib._jit import jit
 from tradelib._memory import shared
-from tradelib._threads import both
 
-__all__ = ["weigh", "weigh_codes", "weigh_row"]
+__all__ = ["are_signals", "weigh", "weigh_codes", "weigh_row"]
 
 
 @jit(nogil=True, _nrt=False)
@@ -64,18 +63,23 @@ def weigh_codes(codes: np.ndarray, silent: int, scale: np.ndarray, weights: np.n
     return wrong + _multiply(codes[start:n], scale if single else scale[start:n], weights[start:n])
 
 
+@jit(nogil=True, _nrt=False)
+def _wrong_signals(signals: np.ndarray) -> int:
+    """How many values after the first one are no signal."""
+    start, wrong, n = 0, 0, signals.shape[0]
+    while start < n and signals[start] != signals[start]:
+        start += 1
+    known = signals[start:n]
+    for t in range(known.shape[0]):
+        wrong += 0 if abs(known[t]) <= 1.0 else 1
+    return wrong
+
+
+def are_signals(signals: np.ndarray) -> bool:
+    """True when a row `(n,)` lies in [-1, 1] after its first value, and is NaN before it."""
+    return bool(_wrong_signals(shared(signals)) == 0)
+
+
 def weigh(signals: np.ndarray, scale: np.ndarray, weights: np.ndarray) -> bool:
-    """Write signal x scale to `weights` `(n,)`, in two halves; False where something is wrong, see `weigh_row`."""
-    signals, scale, wrong = shared(signals), shared(scale), [0, 0]
-    middle = len(signals) // 2
-    if len(scale) > 1 or signals[middle] != signals[middle]:  # the second half would begin before the first value
-        middle = len(signals)
-
-    def first_half() -> None:
-        wrong[0] = weigh_row(signals[:middle], scale, weights[:middle])
-
-    def second_half() -> None:
-        wrong[1] = weigh_row(signals[middle:], scale, weights[middle:])
-
-    both(first_half, second_half, len(signals))
-    return wrong == [0, 0]
+    """Write signal x scale to `weights` `(n,)`; False where something is wrong, see `weigh_row`."""
+    return bool(weigh_row(shared(signals), shared(scale), weights) == 0)
