@@ -40,9 +40,7 @@ _TOGETHER, _DOUBT = 4 * RESTART, 1e-15
 
 
 @jit(nogil=True)
-def _compare_sums(
-    quick: np.ndarray, slow: np.ndarray, windows: tuple[int, int], below: float, row: np.ndarray
-) -> bool:
+def _compare_sums(quick: np.ndarray, slow: np.ndarray, windows: tuple[int, int], below: float, row: np.ndarray) -> bool:
     """`_compare` of the means of two sums; False where one is no number.
 
     Divisions take longest. Cross products say the same, but where two means differ by no more than rounding does.
