@@ -211,6 +211,22 @@ class TestRefusals:
         with pytest.raises(ParameterError, match=f"{path}.*(did you mean '{guess}'|known: .*{guess})"):
             sweep(RULE, BARS, {path: [2]}, ledger=ledger)
 
+    @pytest.mark.parametrize("wrong", [np.full(300, 2.0), np.full(300, 2, np.int8), np.r_[1.0, np.full(299, np.nan)]])
+    @pytest.mark.parametrize("start", [None, BARS.index[0]])
+    def test_a_batch_that_says_something_else_than_its_strategies_is_told(self, ledger, wrong, start):
+        class Twisted(Strategy):
+            bars: int = 5
+
+            def signals(self, bars: pd.DataFrame) -> pd.Series:
+                return pd.Series(1.0, bars.index)
+
+            @classmethod
+            def batch_signals(cls, strategies, bars, memo):
+                return np.tile(wrong[: len(bars)], (len(strategies), 1))
+
+        with pytest.raises(ParameterError, match=r"Twisted.batch_signals says something else of Twisted\(bars=6\)"):
+            sweep(Twisted(), BARS, {"strategy.bars": [6, 7]}, start=start, ledger=ledger)
+
     @pytest.mark.parametrize("workers", [1, 3])
     def test_points_that_are_no_rule_are_skipped_in_the_order_of_the_grid(self, ledger, monkeypatch, workers):
         monkeypatch.setattr(sweeping, "block_size", lambda *_: 7)

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -251,12 +251,22 @@ def warmup(points: Sequence[Point], panel: Panel) -> int:
         signals = _signals(part, shared)
         for row, point in enumerate(part):
             if not _weigh(*signals, row, line):
-                point.full_rule().weights(_bars(shared))  # says which bar, and what is wrong there
+                _refuse(point, shared)
             known = ~np.isnan(line)
             longest = max(longest, int(known.argmax()) + 1 if known.any() else length + 1)
         if longest > length:
             break
     return longest
+
+
+def _refuse(point: Point, shared: Shared) -> NoReturn:
+    """Say which signal or weight of `point` is wrong, and where; if none is, that its batch is."""
+    point.full_rule().weights(_bars(shared))
+    name = type(point.strategy).__name__
+    raise ParameterError(
+        f"{name}.batch_signals says something else of {point.strategy} than its signals(bars): a number beyond "
+        "[-1, 1], or none after the first one. Let both say the same"
+    )
 
 
 def _runs(keys: Sequence[int]) -> Iterator[tuple[int, int, int]]:
@@ -459,7 +469,7 @@ def evaluate_block(points: Sequence[Point], shared: Shared) -> np.ndarray:
         if stopped < len(asked):
             point = points[asked[stopped, 0]]
             if not _weigh(*signals, asked[stopped, 1], s.line[0]):
-                point.full_rule().weights(_bars(shared))  # says which bar, and what is wrong there
+                _refuse(point, shared)
             s.grow()
         done = stopped
     return figures

@@ -356,9 +356,9 @@ class Job:
         def take(block: Block, figures: np.ndarray) -> None:
             for row, point in zip(block.rows, block.points, strict=True):
                 self.points[row] = point
-            refused.update(block.skipped)
             if self.bar is not None:
-                self.bar.update(len(block.skipped))
+                self.bar.update(len(dict(block.skipped).keys() - refused.keys()))
+            refused.update(block.skipped)
             self.take(block, figures)
 
         parts = self._parts([row for row in rows if not self.done[row]])
