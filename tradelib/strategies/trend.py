@@ -57,7 +57,7 @@ def _compare_sums(quick: np.ndarray, slow: np.ndarray, windows: tuple[int, int],
         row[t] = _signal(fast, level, below)
     return True
 
-
+# %% ../../nbs/strategies/01_trend.ipynb #5a1c7e21
 @jit(nogil=True)
 def _cross(
     x: np.ndarray, first: int, windows: tuple[int, int], begin: int, end: int, below: float, room: np.ndarray,
@@ -90,7 +90,7 @@ def _crossed(close: np.ndarray, windows: tuple[int, int], below: float, row: np.
 
     row[:ready] = np.nan
     both(lambda: part(ready, middle), lambda: part(middle, n), n)
-    return all(told)
+    return ready < n and all(told)
 
 
 def _line(average: str, window: int, close: np.ndarray) -> np.ndarray:
