@@ -345,7 +345,7 @@ def test_a_file_of_a_sweep_never_holds_a_point_that_was_not_counted(
     monkeypatch.setattr(Path, "replace", observed)
     grid = {"strategy.fast": list(range(2, 18)), "strategy.slow": list(range(20, 60))}
     swept = sweep(RULE, BARS, grid, start=HALF, resume=tmp_path / "file", workers=1)
-    assert len(seen) > 3
+    assert len(seen) >= 3
     assert all(held == counted for held, counted in seen)
     assert swept.new_trials == len(swept.frame) == 640
     assert competing() == 640

@@ -245,7 +245,7 @@ def test_research_and_runner_that_trade_otherwise_are_caught(
 def test_a_sealed_package_that_decides_otherwise_is_caught(
     promotion: Promotion, wheel: Path, keys: tuple[Any, TrustStore], tmp_path: Path
 ) -> None:
-    altered = _altered(wheel, tmp_path / "tradelib-0.1.0-py3-none-any.whl", b"if fast > slow", b"if fast < slow")
+    altered = _altered(wheel, tmp_path / "tradelib-0.1.0-py3-none-any.whl", b"if one > other", b"if one < other")
     sealed = promotion.bundle
     names = BundleContents.__dataclass_fields__.keys() - {"wheel", "lock"}
     kept = {name: getattr(sealed, name) for name in names}

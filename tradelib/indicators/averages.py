@@ -36,7 +36,7 @@ def _one_stretch(x: np.ndarray, window: int, start: int, stop: int, result: np.n
         total += entering[k] - leaving[k]
         result[k + 1] = total
 
-
+# %% ../../nbs/indicators/01_averages.ipynb #6b2d8f30
 @jit(nogil=True, error_model="numpy")
 def _four_stretches(x: np.ndarray, window: int, start: int, result: np.ndarray) -> None:
     """Four of them side by side: while a processor waits for one addition, it does the three others."""
@@ -54,7 +54,7 @@ def _four_stretches(x: np.ndarray, window: int, start: int, result: np.ndarray) 
         result[k + 1], result[k + 1 + RESTART] = a, b
         result[k + 1 + 2 * RESTART], result[k + 1 + 3 * RESTART] = c, d
 
-
+# %% ../../nbs/indicators/01_averages.ipynb #6b2d8f32
 @jit(nogil=True, error_model="numpy")
 def sums(x: np.ndarray, window: int, begin: int, end: int, result: np.ndarray) -> None:
     """Write the sums of the windows that end on bars `begin` to `end` of `x` to `result` `(end - begin,)`.
@@ -71,7 +71,7 @@ def sums(x: np.ndarray, window: int, begin: int, end: int, result: np.ndarray) -
         _one_stretch(x, window, start, stop, result[start - begin : stop - begin])
         start = stop
 
-
+# %% ../../nbs/indicators/01_averages.ipynb #6b2d8f33
 @jit(nogil=True, error_model="numpy")
 def _means(x: np.ndarray, window: int, begin: int, end: int, result: np.ndarray) -> bool:
     """The means in the place of the `sums`; False where a value is no number, which stays in a sum to its end."""
@@ -99,7 +99,7 @@ def meaned(x: np.ndarray, first: int, window: int) -> tuple[np.ndarray, bool]:
     both(lambda: part(ready, middle), lambda: part(middle, n), n)
     return result, ready < n and all(fine)
 
-
+# %% ../../nbs/indicators/01_averages.ipynb #6b2d8f35
 @jit(nogil=True)
 def _sma_rows(x: np.ndarray, first: int, windows: np.ndarray, rows: np.ndarray) -> None:
     """Rows of `rows` `(k * n,)` one after the other."""
@@ -115,7 +115,7 @@ def meaned_rows(x: np.ndarray, windows: Sequence[int], rows: np.ndarray) -> None
     """Write the simple averages of a checked array to `rows`, one per window: in one call, since a sweep asks often."""
     _sma_rows(x, first_valid(x), np.asarray(windows, np.int64), rows.reshape(-1, copy=False))
 
-
+# %% ../../nbs/indicators/01_averages.ipynb #6b2d8f37
 @indicator("trend", "close")
 def sma(values: Values, window: int = 20) -> Values:
     """Simple moving average over `window` bars, `(n,)`; blank until the window is full. Seeding as TA-Lib `SMA`."""

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BeforeValidator, Field, PlainSerializer
 
+from .._threads import one_core
 from ..errors import DataError, ParameterError, require
 from ..parameters import Parameters, nearest
 from . import figures
@@ -178,7 +179,8 @@ class SampleCovariance(CovarianceEstimator):
     name: ClassVar[str] = "sample"
 
     def _estimate(self, values: np.ndarray) -> tuple[np.ndarray, dict[str, float]]:
-        return np.atleast_2d(np.cov(values, rowvar=False)), {}
+        with one_core:  # how two of them share a product decides its last bits
+            return np.atleast_2d(np.cov(values, rowvar=False)), {}
 
 # %% ../../nbs/portfolio/00_covariance.ipynb #7415d515
 def _ledoit_wolf_identity(centred: np.ndarray, divisor: int) -> tuple[np.ndarray, float]:

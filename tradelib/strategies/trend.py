@@ -78,7 +78,7 @@ def _cross(
             return False
     return True
 
-
+# %% ../../nbs/strategies/01_trend.ipynb #5a1c7e23
 def _crossed(close: np.ndarray, windows: tuple[int, int], below: float, row: np.ndarray) -> bool:
     """Write the signals of two simple averages to `row`, on two cores; False where a price is no number."""
     (x,), first = unsearched(close=close)
@@ -92,7 +92,7 @@ def _crossed(close: np.ndarray, windows: tuple[int, int], below: float, row: np.
     both(lambda: part(ready, middle), lambda: part(middle, n), n)
     return ready < n and all(told)
 
-
+# %% ../../nbs/strategies/01_trend.ipynb #5a1c7e24
 def _line(average: str, window: int, close: np.ndarray) -> np.ndarray:
     line: np.ndarray = (sma if average == "sma" else ema)(close, window)
     return line
@@ -157,7 +157,7 @@ def _lines(
         meaned_rows(close, simple, lines[begin + len(exponential) : begin + len(missing)])
     return lines, places
 
-
+# %% ../../nbs/strategies/01_trend.ipynb #5a1c7e25
 @jit(nogil=True)
 def _compare_rows(lines: np.ndarray, used: np.ndarray, below: np.ndarray, rows: np.ndarray) -> None:
     """Row i: signals from the fast and the slow average in the rows `used[i]` of `lines`."""
