@@ -473,6 +473,21 @@ def test_events_tell_what_happened_in_its_sequence() -> None:
     assert venue.events(seen)[0].fill == venue.order(SPX, order.order_id).fills[0]
 
 
+def test_a_stop_that_acts_and_gets_nothing_ends_its_pair() -> None:
+    """What a fault leaves of one lot is none: the stop expires, and its target with it, as on Binance."""
+    venue = exchange(recorded(14, seed=0), start=2, cash=3_000.0, pace="manual", minimum_notional=0.0)
+    venue.faults = FaultPlan.of(Fault("partial_fill", probability=1.0), seed=0).start()
+    price = venue.last_price(SPX)
+    stop, limit = round(price * 1.0001, 6), round(price * 0.9, 6)
+    venue.place_oco(new("stop", 1, 0.01, stop_price=stop), new("limit", 1, 0.01, price=limit))
+    venue.step(8)
+    assert [(order.kind, order.status, order.fills) for order in venue.orders] == [
+        ("stop", "EXPIRED", ()),
+        ("limit", "EXPIRED", ()),
+    ]
+    assert venue.balances()["USDT"] == (3_000.0, 0.0)
+
+
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_whatever_clients_do_the_account_balances(data: Any) -> None:

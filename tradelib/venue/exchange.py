@@ -547,6 +547,8 @@ class PaperExchange:
         stops, parts = is_stop(order), [] if one.quantity == 0.0 else self._partly(market, order, [one])
         for part in parts:
             order = self._book(market, order, part, time)
+        for sibling in self._siblings(order) if stops else ():  # a stop that acts ends the pair, whatever it gets
+            self._end(sibling, "EXPIRED", time)
         ends = one.refused or (stops and (order.price is None or order.time_in_force != "GTC"))
         if order.is_open and ends:
             self._end(order, "EXPIRED", time)
