@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import base64
 import json
+import math
 import re
 import statistics
 from collections.abc import Iterable, Iterator
@@ -11,6 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 MOST_CELLS, MOST_BYTES, MOST_HIDDEN = 120, 250 * 1024, 3
 MEDIAN_LINES, MOST_LINES, EXAMPLE_WITHIN = 15, 60, 3
@@ -219,3 +223,23 @@ def bookkeeping(cells: list[Cell], path: Path) -> Iterator[str]:
         yield f"{len(named)} default_exp lines, exactly one is needed to export"
     elif named and named[0].split(".")[0] != path.parent.name:
         yield f"default_exp {named[0]} does not mirror the folder {path.parent.name!r}"
+
+
+_ARRAY = re.compile(r"'bdata': '([^']*)', 'dtype': '([fiu][1248])'")
+_NUMBER = re.compile(r"([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)")
+
+
+def alike(output: str, stored: str, tolerance: float) -> bool:
+    """Do two outputs say the same, but for numbers that differ by a fraction of `tolerance`, or by 1e-12?"""
+    if output == stored:
+        return True
+    told, kept = (_NUMBER.split(_ARRAY.sub(_numbers, text)) for text in (output, stored))
+    if told[::2] != kept[::2]:
+        return False
+    pairs = zip(map(float, told[1::2]), map(float, kept[1::2]), strict=True)
+    return all(math.isclose(one, other, rel_tol=tolerance, abs_tol=1e-12) for one, other in pairs)
+
+
+def _numbers(found: re.Match[str]) -> str:
+    """The values of an array that plotly has written as bytes."""
+    return " ".join(map(repr, np.frombuffer(base64.b64decode(found[1]), np.dtype(found[2])).tolist()))
