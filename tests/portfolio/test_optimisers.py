@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.portfolio.market import five_assets, many_assets
@@ -120,8 +120,9 @@ def test_kelly_is_that_of_the_risk_room_and_fully_invested_it_is_mean_variance()
 # --- Constraints
 
 
+@example(seed=1, most=0.5, group=0.5)
 @settings(max_examples=15, deadline=None)
-@given(st.integers(0, 10_000), st.floats(0.3, 0.9), st.floats(0.1, 0.5))
+@given(seed=st.integers(0, 10_000), most=st.floats(0.3, 0.9), group=st.floats(0.1, 0.5))
 def test_every_constraint_holds_whatever_the_returns(seed: int, most: float, group: float) -> None:
     returns = many_assets(60, 6, seed)
     rules = Constraints(
@@ -132,9 +133,9 @@ def test_every_constraint_holds_whatever_the_returns(seed: int, most: float, gro
     )
     for optimiser in (MinimumVariance(constraints=rules), MeanVariance(constraints=rules)):
         w = optimiser.weights(returns).weights
-        assert w.sum() == pytest.approx(1.0, abs=1e-8)
+        assert w.sum() == pytest.approx(1.0, abs=1e-9)
         assert w.min() >= 0.0
-        assert w.max() <= most + 1e-8
+        assert w.max() <= most + 1e-9
         assert w[["a0", "a1"]].sum() <= group + 1e-5
         assert w[["a4", "a5"]].sum() >= 0.1 - 1e-5
 

@@ -85,8 +85,14 @@ def polished(weights: np.ndarray, problem: Problem) -> np.ndarray:
     inside[(np.abs(inside) < _ACCURACY) & (problem.lower <= 0.0)] = 0.0
     margin = len(weights) * _ACCURACY
     free = (inside > problem.lower + margin) & (inside < problem.upper - margin)
-    inside[free] += (1.0 - inside.sum()) / max(int(free.sum()), 1)
-    return inside if free.any() else inside / inside.sum()
+    missing = 1.0 - inside.sum()
+    if free.any():
+        inside[free] += missing / int(free.sum())
+        return inside
+    room = np.where(inside == 0.0, 0.0, problem.upper - inside if missing > 0.0 else inside - problem.lower)
+    if room.sum() >= abs(missing) > 0.0:  # all are near a bound: none may be carried over it
+        return inside + missing * room / room.sum()
+    return inside / inside.sum()
 
 
 def _fitted(model: Any, problem: Problem) -> tuple[np.ndarray, str]:
